@@ -1,0 +1,74 @@
+import { constants } from "node:fs";
+import { open, type FileHandle } from "node:fs/promises";
+import { CheckpointError, type CheckpointSite } from "./error.js";
+
+/** Random access to a checkpoint's bytes. */
+export interface ByteSource {
+  /** Path or other name, for messages. */
+  readonly name: string;
+  readonly size: number;
+  /** Fills all of `target` from `position`; throws `CheckpointError` when the source ends before. */
+  read(target: Uint8Array, position: number): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** A checkpoint in a file. */
+export class FileSource implements ByteSource {
+  private constructor(readonly name: string, readonly size: number, private readonly handle: FileHandle) {}
+
+  /** Throws `CheckpointError` when `path` cannot be opened or is not a regular file. */
+  static async open(path: string): Promise<FileSource> {
+    let handle: FileHandle;
+    try {
+      // Without O_NONBLOCK, opening a named pipe that nobody writes to would wait for ever.
+      handle = await open(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
+    } catch (error) {
+      const code = (error as NodeJS.ErrnoException).code;
+      const reason = code === "ENOENT" ? "there is no such file; check the path" : `it cannot be opened: ${(error as Error).message}`;
+      throw new CheckpointError({ file: path }, null, reason, { cause: error });
+    }
+    try {
+      const stats = await handle.stat();
+      if (!stats.isFile()) throw new CheckpointError({ file: path }, null, "it is not a regular file; give the path of a checkpoint");
+      return new FileSource(path, stats.size, handle);
+    } catch (error) {
+      await handle.close();
+      throw error;
+    }
+  }
+
+  async read(target: Uint8Array, position: number): Promise<void> {
+    let done = 0;
+    while (done < target.byteLength) {
+      const { bytesRead } = await this.handle.read(target, done, target.byteLength - done, position + done);
+      if (bytesRead === 0) throw endOfFile({ file: this.name }, position + done, target.byteLength - done);
+      done += bytesRead;
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.handle.close();
+  }
+}
+
+/** A checkpoint that is in memory already. */
+export class MemorySource implements ByteSource {
+  readonly size: number;
+
+  constructor(readonly name: string, private readonly bytes: Uint8Array) {
+    this.size = bytes.byteLength;
+  }
+
+  async read(target: Uint8Array, position: number): Promise<void> {
+    if (position + target.byteLength > this.size) {
+      throw endOfFile({ file: this.name }, this.size, position + target.byteLength - this.size);
+    }
+    target.set(this.bytes.subarray(position, position + target.byteLength));
+  }
+
+  async close(): Promise<void> {}
+}
+
+function endOfFile(site: CheckpointSite, offset: number, missing: number): CheckpointError {
+  return new CheckpointError(site, offset, `the file ends here, with ${missing} more bytes expected; it is cut short (copy or download it again)`);
+}

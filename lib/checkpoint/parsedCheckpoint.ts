@@ -1,0 +1,20 @@
+import type { CheckpointLimits } from "./limits.js";
+import type { StorageReference } from "./references.js";
+
+export interface ParseOptions {
+  readonly limits: CheckpointLimits;
+  readonly unknownGlobals: "error" | "placeholder";
+  readonly tagFloats: boolean;
+}
+
+/** A checkpoint whose pickle has been read and whose tensors' bytes have not. */
+export interface ParsedCheckpoint {
+  /** The unpickler's value: see `structure.ts`. */
+  readonly value: unknown;
+  readonly format: "zip" | "legacy";
+  readonly storages: readonly {
+    readonly reference: StorageReference;
+    /** Fills `target`, which has exactly the storage's length. */
+    readonly load: (target: Uint8Array) => Promise<void>;
+  }[];
+}

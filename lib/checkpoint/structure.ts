@@ -1,0 +1,145 @@
+import { isDType } from "../torch/dtype.js";
+import { CheckpointError, type CheckpointSite } from "./error.js";
+import type { CheckpointLimits } from "./limits.js";
+import { NumpyArray } from "./numpyObjects.js";
+import { PickleDict, PickleNamespace } from "./pickleObjects.js";
+import { OrderedDict, PythonFloat, PythonGlobal, PythonObject, PythonTuple, TorchSize } from "./pythonValues.js";
+import { TensorReference, TypedStorage } from "./references.js";
+
+/**
+ * Checks the shape of an unpickled value before anyone walks it: no container inside itself, no deeper nesting than
+ * `limits.depth`, no more leaves than `limits.leaves` when shared parts are counted each time they are met (a few hundred bytes of
+ * pickle can describe 2^63 of them).
+ *
+ * The walk uses no recursion, so hostile nesting cannot exhaust the stack.
+ */
+export function checkStructure(root: unknown, limits: CheckpointLimits, site: CheckpointSite): void {
+  const finished = new Map<object, { depth: number; leaves: number }>();
+  const open = new Set<object>();
+  const frames: { container: object; children: unknown[]; next: number; depth: number; leaves: number }[] = [];
+  const enter = (container: object): void => {
+    if (open.has(container)) throw new CheckpointError(site, null, "a container holds itself; no checkpoint does that");
+    if (frames.length >= limits.depth) throw tooDeep();
+    open.add(container);
+    frames.push({ container, children: childrenOf(container), next: 0, depth: 1, leaves: 0 });
+  };
+  const tooDeep = (): CheckpointError =>
+    new CheckpointError(site, null, `values are nested more than ${limits.depth} deep; real checkpoints stay below 10`);
+
+  if (isContainer(root)) enter(root);
+  for (let frame = frames.at(-1); frame !== undefined; frame = frames.at(-1)) {
+    if (frame.next < frame.children.length) {
+      const child = frame.children[frame.next++];
+      const known = isContainer(child) ? finished.get(child) : { depth: 0, leaves: 1 };
+      if (known === undefined) {
+        enter(child as object);
+        continue;
+      }
+      frame.depth = Math.max(frame.depth, known.depth + 1);
+      frame.leaves += known.leaves;
+      // A shared part is not walked again, so its depth has to be added here.
+      if (frames.length + known.depth > limits.depth) throw tooDeep();
+      if (frame.leaves > limits.leaves) {
+        throw new CheckpointError(
+          site, null, `the value has more than ${limits.leaves} leaves once its shared parts are written out; it is damaged or hostile`,
+        );
+      }
+      continue;
+    }
+    frames.pop();
+    open.delete(frame.container);
+    const { depth, leaves } = frame;
+    finished.set(frame.container, { depth, leaves: leaves + 1 });
+    const parent = frames.at(-1);
+    if (parent !== undefined) parent.next--; // meet the finished child once more, now as known
+  }
+}
+
+function isContainer(value: unknown): value is object {
+  return Array.isArray(value) || value instanceof PickleDict || value instanceof PickleNamespace || value instanceof Set ||
+    value instanceof PythonObject;
+}
+
+function childrenOf(container: object): unknown[] {
+  if (container instanceof PickleDict) {
+    const children = [...container.entries.values()];
+    for (const key of container.entries.keys()) if (isContainer(key)) children.push(key);
+    if (container.attributes !== null) children.push(container.attributes);
+    return children;
+  }
+  if (container instanceof PickleNamespace) return container.fields === null ? [] : [container.fields];
+  if (container instanceof Set) return [...container];
+  if (container instanceof PythonObject) return [container.args, container.state, ...container.items, ...container.entries.values()];
+  return container as unknown[];
+}
+
+/**
+ * Turns an unpickled value whose structure has been checked into JavaScript values. A container that is referred to twice stays one.
+ *
+ * | Python | JavaScript |
+ * | --- | --- |
+ * | OrderedDict | `OrderedDict`, a Map |
+ * | dict with string keys | object without prototype |
+ * | other dict; one with a key that an object would reorder ("0", "1") or treat specially ("__proto__") | Map |
+ * | list; tuple; torch.Size | Array; `PythonTuple`; `TorchSize` |
+ * | set, frozenset | Set |
+ * | argparse.Namespace | object without prototype |
+ * | torch.device, torch.dtype | string: "cuda:0", "float32" |
+ * | tensor, Parameter, numpy array | whatever `tensor` gives |
+ */
+export function toJavaScript(root: unknown, tensor: (reference: TensorReference) => unknown): unknown {
+  const done = new Map<object, unknown>();
+
+  const convert = (value: unknown): unknown => {
+    if (typeof value !== "object" || value === null || value instanceof Uint8Array || value instanceof PythonFloat) return value;
+    const known = done.get(value);
+    if (known !== undefined) return known;
+    const result = convertObject(value);
+    done.set(value, result);
+    return result;
+  };
+
+  const convertObject = (value: object): unknown => {
+    if (value instanceof TensorReference) return tensor(value);
+    if (value instanceof TypedStorage) return tensor(value.asTensor());
+    if (value instanceof NumpyArray) return value.tensor === null ? null : convert(value.tensor);
+    if (value instanceof TorchSize) return value;
+    if (value instanceof PythonTuple) return PythonTuple.fromArray(Array.from(value, convert));
+    if (Array.isArray(value)) return value.map(convert);
+    if (value instanceof Set) return new Set(Array.from(value, convert));
+    if (value instanceof PickleDict) return convertDict(value);
+    if (value instanceof PickleNamespace) return value.fields === null ? Object.create(null) : toObject(value.fields.entries);
+    if (value instanceof PythonGlobal) return value.module === "torch" && isDType(value.qualifiedName) ? value.qualifiedName : value;
+    if (value instanceof PythonObject) return convertPlaceholder(value);
+    return value;
+  };
+
+  const convertDict = (dict: PickleDict): unknown => {
+    if (!dict.ordered && [...dict.entries.keys()].every(isObjectKey)) return toObject(dict.entries);
+    const map = dict.ordered ? new OrderedDict<unknown, unknown>() : new Map<unknown, unknown>();
+    for (const [key, value] of dict.entries) map.set(convert(key), convert(value));
+    if (map instanceof OrderedDict && dict.attributes !== null) map.attributes = toObject(dict.attributes.entries);
+    return map;
+  };
+
+  const toObject = (entries: Map<unknown, unknown>): Record<string, unknown> => {
+    const object = Object.create(null) as Record<string, unknown>;
+    for (const [key, value] of entries) object[String(key)] = convert(value);
+    return object;
+  };
+
+  const convertPlaceholder = (placeholder: PythonObject): PythonObject => {
+    const result = new PythonObject(placeholder.global, convert(placeholder.args));
+    result.state = convert(placeholder.state);
+    result.items.push(...placeholder.items.map(convert));
+    for (const [key, value] of placeholder.entries) result.entries.set(convert(key), convert(value));
+    return result;
+  };
+
+  return convert(root);
+}
+
+/** Keys that a plain object keeps as they are and in their place. Integer-like ones would move to the front. */
+function isObjectKey(key: unknown): boolean {
+  return typeof key === "string" && key !== "__proto__" && !/^(0|[1-9]\d{0,9})$/.test(key);
+}

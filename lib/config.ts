@@ -1,0 +1,69 @@
+import { homedir } from "node:os";
+import { join, resolve } from "node:path";
+
+/** What the environment asks for. Nothing else in the project reads environment variables. */
+export interface Config {
+  /** `LIBTORCH`: a folder with libtorch in it, as a libtorch zip or as Python's `torch` package. */
+  readonly libtorch: string | null;
+  /** `LIBTORCH_USE_PYTORCH=1`: use the torch that is installed in Python. */
+  readonly usePytorch: boolean;
+  /** `MOCO_CACHE`: where fetched libraries live. Default: `moco-v3` in the user's cache folder. */
+  readonly cache: string;
+  /** `MOCO_PYTHON`: the Python that fetches libtorch. Default: the first of `python3` and `python` that runs. */
+  readonly python: string | null;
+  /** `MOCO_CUDA=1` or `0`: fetch libtorch with or without CUDA. Default (`null`): with it where an NVIDIA driver is found. */
+  readonly cuda: boolean | null;
+  /** `MOCO_QUIET=1`: no progress output. */
+  readonly quiet: boolean;
+  /** `MOCO_DEBUG=1`: stack traces of failed commands. */
+  readonly debug: boolean;
+}
+
+type Environment = Record<string, string | undefined>;
+
+/**
+ * Reads the environment.
+ *
+ * @throws {ConfigError} for a switch that is neither on nor off.
+ * @example
+ * readConfig({ MOCO_CACHE: "/scratch/moco" }).cache; // "/scratch/moco"
+ */
+export function readConfig(environment: Environment = process.env): Config {
+  const folder = (name: string): string | null => (environment[name] ? resolve(environment[name]) : null);
+  return {
+    libtorch: folder("LIBTORCH"),
+    usePytorch: readSwitch(environment, "LIBTORCH_USE_PYTORCH") ?? false,
+    cache: folder("MOCO_CACHE") ?? join(userCacheFolder(environment), "moco-v3"),
+    python: environment.MOCO_PYTHON || null,
+    cuda: readSwitch(environment, "MOCO_CUDA"),
+    quiet: readSwitch(environment, "MOCO_QUIET") ?? false,
+    debug: readSwitch(environment, "MOCO_DEBUG") ?? false,
+  };
+}
+
+/**
+ * The environment for a child process: ours, with `changes` on top (`undefined` removes a variable).
+ */
+export function childEnvironment(changes: Environment = {}): NodeJS.ProcessEnv {
+  return { ...process.env, ...changes };
+}
+
+/** An environment variable has a value that nothing can be made of. */
+export class ConfigError extends Error {
+  override readonly name = "ConfigError";
+}
+
+function readSwitch(environment: Environment, name: string): boolean | null {
+  const value = environment[name]?.trim().toLowerCase();
+  if (!value) return null;
+  if (["1", "true", "yes", "on"].includes(value)) return true;
+  if (["0", "false", "no", "off"].includes(value)) return false;
+  throw new ConfigError(`${name}=${environment[name]} is neither on nor off; set it to 1 or 0, or unset it`);
+}
+
+function userCacheFolder(environment: Environment): string {
+  if (environment.XDG_CACHE_HOME) return environment.XDG_CACHE_HOME;
+  if (process.platform === "darwin") return join(homedir(), "Library", "Caches");
+  if (process.platform === "win32" && environment.LOCALAPPDATA) return environment.LOCALAPPDATA;
+  return join(homedir(), ".cache");
+}

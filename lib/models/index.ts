@@ -1,0 +1,10 @@
+export { createModel, architectures, isArchitecture, UnknownArchitectureError, type Architecture, type CreateModelOptions } from "./registry.js";
+export { Encoder } from "./encoder.js";
+export { VisionTransformer, type VisionTransformerOptions } from "./vit.js";
+export { ResNet, type ResNetOptions } from "./resnet.js";
+export { PatchEmbed, type PatchStem } from "./patchEmbed.js";
+export { ConvStem } from "./convStem.js";
+export { Attention, Block, Mlp } from "./transformerBlock.js";
+export { BasicBlock, Bottleneck } from "./residualBlock.js";
+export { positionEmbedding2d } from "./positionEmbedding.js";
+export { InputSizeError, ModelConfigError, type ImageSize } from "./errors.js";

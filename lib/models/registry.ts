@@ -1,0 +1,94 @@
+import type { Encoder } from "./encoder.js";
+import type { ImageSize } from "./errors.js";
+import { ResNet, type ResNetOptions } from "./resnet.js";
+import { VisionTransformer, type VisionTransformerOptions } from "./vit.js";
+
+export interface CreateModelOptions {
+  /** Pixels of a square image, or [height, width]. Default 224. ResNets take any size and ignore it. */
+  imageSize?: number | ImageSize;
+  /** Outputs of the classifier; 0 for none. Default 1000. */
+  numClasses?: number;
+  /** Freeze a plain ViT's patch projection. ResNets and convolutional stems ignore it, as upstream does. */
+  stopGradConv1?: boolean;
+  /** Start every residual branch of a ResNet at zero, as MoCo's pre-training does. ViTs ignore it. Default false. */
+  zeroInitResidual?: boolean;
+}
+
+type Builder = (options: CreateModelOptions) => Encoder;
+
+function vit(sizes: VisionTransformerOptions): Builder {
+  return ({ imageSize, numClasses, stopGradConv1 }) =>
+    new VisionTransformer({ patchSize: 16, numHeads: 12, mlpRatio: 4, ...sizes, imageSize, numClasses, stopGradConv1 });
+}
+
+function resnet(sizes: ResNetOptions): Builder {
+  return ({ numClasses, zeroInitResidual }) => new ResNet({ ...sizes, numClasses, zeroInitResidual });
+}
+
+// The ViT sizes are those of the MoCo v3 paper, table 1; the convolutional stem stands for one block.
+const builders = {
+  vit_small: vit({ embedDim: 384, depth: 12 }),
+  vit_base: vit({ embedDim: 768, depth: 12 }),
+  vit_conv_small: vit({ embedDim: 384, depth: 11, stem: "conv" }),
+  vit_conv_base: vit({ embedDim: 768, depth: 11, stem: "conv" }),
+  resnet18: resnet({ block: "basic", layers: [2, 2, 2, 2] }),
+  resnet34: resnet({ block: "basic", layers: [3, 4, 6, 3] }),
+  resnet50: resnet({ block: "bottleneck", layers: [3, 4, 6, 3] }),
+  resnet101: resnet({ block: "bottleneck", layers: [3, 4, 23, 3] }),
+  resnet152: resnet({ block: "bottleneck", layers: [3, 8, 36, 3] }),
+  resnext50_32x4d: resnet({ block: "bottleneck", layers: [3, 4, 6, 3], groups: 32, widthPerGroup: 4 }),
+  resnext101_32x8d: resnet({ block: "bottleneck", layers: [3, 4, 23, 3], groups: 32, widthPerGroup: 8 }),
+  wide_resnet50_2: resnet({ block: "bottleneck", layers: [3, 4, 6, 3], widthPerGroup: 128 }),
+  wide_resnet101_2: resnet({ block: "bottleneck", layers: [3, 4, 23, 3], widthPerGroup: 128 }),
+} satisfies Record<string, Builder>;
+
+/** Name of an architecture that `createModel` knows. */
+export type Architecture = keyof typeof builders;
+
+/** Names of all architectures that `createModel` knows. */
+export const architectures = Object.keys(builders) as Architecture[];
+
+export function isArchitecture(name: string): name is Architecture {
+  return Object.hasOwn(builders, name);
+}
+
+/** `createModel` was given a name that it does not know. */
+export class UnknownArchitectureError extends Error {
+  override readonly name = "UnknownArchitectureError";
+
+  constructor(readonly architecture: string) {
+    super(`Unknown architecture "${architecture}". Did you mean ${nearestTo(architecture).join(" or ")}? Known: ${architectures.join(", ")}.`);
+  }
+}
+
+/**
+ * Builds an encoder by the name that upstream and torchvision give it.
+ *
+ * @throws UnknownArchitectureError with the nearest names; ModelConfigError for sizes that do not fit.
+ * @example createModel("vit_small", { numClasses: 0 }).forward(images) // [N, 384]
+ */
+export function createModel(architecture: string, options: CreateModelOptions = {}): Encoder {
+  if (!isArchitecture(architecture)) throw new UnknownArchitectureError(architecture);
+  return builders[architecture](options);
+}
+
+/** The two known names with the fewest edits from `name`. */
+function nearestTo(name: string): string[] {
+  const wanted = name.toLowerCase();
+  const byDistance = architectures.map((known) => ({ known, distance: editDistance(wanted, known) }));
+  return byDistance.sort((a, b) => a.distance - b.distance).slice(0, 2).map(({ known }) => known);
+}
+
+/** Levenshtein distance, one row of the table at a time. */
+function editDistance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, j) => j);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const substitution = (row[j - 1] as number) + (a[i - 1] === b[j - 1] ? 0 : 1);
+      next.push(Math.min(substitution, (row[j] as number) + 1, (next[j - 1] as number) + 1));
+    }
+    row = next;
+  }
+  return row[b.length] as number;
+}

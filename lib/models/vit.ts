@@ -1,0 +1,119 @@
+import { Identity, init, LayerNorm, Sequential } from "../nn/index.js";
+import * as torch from "../torch/index.js";
+import type { Tensor } from "../torch/index.js";
+import { ConvStem } from "./convStem.js";
+import { Encoder } from "./encoder.js";
+import { ModelConfigError, requireInteger, type ImageSize } from "./errors.js";
+import { PatchEmbed, type PatchStem } from "./patchEmbed.js";
+import { positionEmbedding2d, requireFourBlocks } from "./positionEmbedding.js";
+import { Block, linear, NORM_EPS } from "./transformerBlock.js";
+
+export interface VisionTransformerOptions {
+  /** Pixels of a square image, or [height, width]. Default 224. */
+  imageSize?: number | ImageSize;
+  /** Pixels of a patch's side. Default 16. */
+  patchSize?: number;
+  /** Width D of a token. Default 768. */
+  embedDim?: number;
+  /** Number of blocks. Default 12. */
+  depth?: number;
+  /** Attention heads; they divide embedDim. Default 12. */
+  numHeads?: number;
+  /** Hidden width of the MLPs over embedDim. Default 4. */
+  mlpRatio?: number;
+  /** Outputs of the classifier; 0 for none. Default 1000. */
+  numClasses?: number;
+  /** Freeze the patch projection at its random start ("stop-grad-conv1"). No effect on a convolutional stem, which is stable anyway. */
+  stopGradConv1?: boolean;
+  /** One linear projection per patch (default), or a small stack of convolutions. */
+  stem?: "patch" | "conv";
+}
+
+/**
+ * Vision Transformer as MoCo v3 trains it (Chen, Xie and He, 2021): class token, fixed 2-D sine-cosine position embedding, pre-norm blocks.
+ * State-dict keys are those of timm's ViT, so upstream's checkpoints load.
+ *
+ * @throws ModelConfigError for sizes that do not fit each other.
+ * @example new VisionTransformer({ imageSize: 48, patchSize: 8, embedDim: 96, depth: 4 }).forward(images) // [N, 1000]
+ */
+export class VisionTransformer extends Encoder {
+  readonly headKey = "head";
+  readonly featureDim: number;
+  readonly clsToken: Tensor; // [1, 1, D]
+  readonly posEmbed: Tensor; // [1, 1 + patches, D]
+  readonly patchEmbed: PatchStem;
+  readonly blocks: Sequential<Block>;
+  readonly norm: LayerNorm;
+
+  constructor(options: VisionTransformerOptions = {}) {
+    super();
+    const { imageSize = 224, patchSize = 16, embedDim = 768, depth = 12, numHeads = 12, mlpRatio = 4, numClasses = 1000 } = options;
+    const { stopGradConv1 = false, stem = "patch" } = options;
+    const size: ImageSize = typeof imageSize === "number" ? [imageSize, imageSize] : imageSize;
+    for (const [name, value] of Object.entries({ patchSize, embedDim, depth, numHeads })) requireInteger(name, value);
+    size.forEach((pixels) => requireInteger("imageSize", pixels));
+    requireInteger("numClasses", numClasses, 0);
+    requireFourBlocks(embedDim);
+    if (embedDim % numHeads !== 0) {
+      throw new ModelConfigError(`embedDim ${embedDim} is not divisible by numHeads ${numHeads}: choose a number of heads that divides it.`);
+    }
+    if (!(Math.floor(embedDim * mlpRatio) >= 1)) {
+      throw new ModelConfigError(`mlpRatio is ${mlpRatio}: the MLPs of width ${embedDim} would have no hidden unit. Use 4, as the paper does.`);
+    }
+    const patchEmbed = stem === "conv" ? new ConvStem(size, patchSize, embedDim) : new PatchEmbed(size, patchSize, embedDim, stopGradConv1);
+    this.featureDim = embedDim;
+    this.clsToken = this.parameter("cls_token", torch.empty([1, 1, embedDim]));
+    this.posEmbed = this.parameter("pos_embed", positionEmbedding2d(...patchEmbed.gridSize, embedDim), { requiresGrad: false });
+    this.patchEmbed = this.child("patch_embed", patchEmbed);
+    this.blocks = this.child("blocks", new Sequential(...Array.from({ length: depth }, () => new Block(embedDim, numHeads, mlpRatio))));
+    this.norm = this.child("norm", new LayerNorm(embedDim, NORM_EPS));
+    this.head = numClasses > 0 ? linear(embedDim, numClasses) : new Identity();
+    init.normal_(this.clsToken, 0, 1e-6);
+  }
+
+  /** Class-token features `[N, D]` of images `[N, 3, H, W]`. */
+  forwardFeatures(images: Tensor): Tensor {
+    return torch.scope(() => this.forwardClassToken(this.embedPatches(images)));
+  }
+
+  /**
+   * Patch tokens `[N, patches, D]` of images `[N, 3, H, W]`, before class token and position embedding. They depend on `patchEmbed` alone: where
+   * it is frozen, two encoders that share its weights need this only once.
+   */
+  embedPatches(images: Tensor): Tensor {
+    return this.patchEmbed.forward(images);
+  }
+
+  /**
+   * The normalised class token `[N, D]` that `patchTokens` `[N, patches, D]` lead to: `forwardTokens(patchTokens)[:, 0]`, cheaper. Nothing reads the
+   * other tokens after the last block, so that block computes the class token only.
+   */
+  forwardClassToken(patchTokens: Tensor): Tensor {
+    return torch.scope(() => {
+      const last = this.blocks.layers.length - 1;
+      const tokens = this.#runBlocks(this.#addClassAndPosition(patchTokens), last); // [N, 1 + patches, D]
+      const classToken = (this.blocks.layers[last] as Block).forwardFirst(tokens); // [N, 1, D]
+      return this.norm.forward(classToken.squeeze(1));
+    });
+  }
+
+  /** All normalised tokens `[N, 1 + patches, D]`, the class token first, that `patchTokens` `[N, patches, D]` lead to. */
+  forwardTokens(patchTokens: Tensor): Tensor {
+    return torch.scope(() => this.norm.forward(this.#runBlocks(this.#addClassAndPosition(patchTokens), this.blocks.layers.length)));
+  }
+
+  #addClassAndPosition(patchTokens: Tensor): Tensor {
+    const classTokens = this.clsToken.expand([patchTokens.shape[0] as number, -1, -1]); // [N, 1, D]
+    return torch.cat([classTokens, patchTokens], 1).add_(this.posEmbed);
+  }
+
+  /** Runs the first `count` blocks. Frees each block's input once used: without gradients nothing else needs it. */
+  #runBlocks(tokens: Tensor, count: number): Tensor {
+    for (const block of this.blocks.layers.slice(0, count)) {
+      const next = block.forward(tokens);
+      tokens.dispose();
+      tokens = next;
+    }
+    return tokens;
+  }
+}

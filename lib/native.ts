@@ -1,0 +1,99 @@
+import { createRequire } from "node:module";
+import { existsSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { findLibtorch } from "./setup/findLibtorch.js";
+
+/** The addon's functions. Tensors are integer slots; see native/*.cc for each function's contract. */
+export interface Native {
+  // Operators (dispatch.cc)
+  call(operator: number, strings?: string[]): unknown;
+  schemas(): string[];
+  resolve(name: string, overload: string): { id: number; schema: string } | null;
+  overloads(): Record<string, string[]>;
+  argumentBuffer(length: number): ArrayBuffer;
+  free(count: number): void;
+  // Tensors (tensor.cc)
+  fromBytes(bytes: Uint8Array, shape: number[], dtype: number): number;
+  share(array: ArrayBufferView, shape: number[], dtype: number): number;
+  copyOut(slot: number, array: ArrayBufferView): void;
+  sharedBytes(slot: number): ArrayBuffer;
+  shape(slot: number): number[];
+  strides(slot: number): number[];
+  dtype(slot: number): number;
+  device(slot: number): string;
+  numel(slot: number): number;
+  isContiguous(slot: number): boolean;
+  item(slot: number): number | bigint | boolean | { real: number; imag: number };
+  storage(slot: number): { id: bigint; bytes: number; offset: number };
+  setData(slot: number, source: number): void;
+  memory(): { tensors: number; bytes: number };
+  // Autograd (autograd.cc)
+  backward(outputs: number[], gradients: number[], retainGraph: boolean, createGraph: boolean): void;
+  grad(
+    outputs: number[], inputs: number[], gradients: number[], retainGraph: boolean, createGraph: boolean, allowUnused: boolean,
+  ): number[];
+  gradOf(slot: number, known: number): number;
+  setGrad(slot: number, gradient: number): void;
+  requiresGrad(slot: number): boolean;
+  setRequiresGrad(slot: number, flag: boolean): void;
+  isLeaf(slot: number): boolean;
+  gradFn(slot: number): string | null;
+  setGradEnabled(flag: boolean): boolean;
+  isGradEnabled(): boolean;
+  pushInferenceMode(flag: boolean): void;
+  popInferenceMode(): void;
+  setAutocast(deviceType: number, enabled: boolean, dtype: number): [boolean, number];
+  enterAutocast(): void;
+  leaveAutocast(): void;
+  // Threads, devices, random numbers (runtime.cc)
+  versions(): { built: string; config: string; capability: string };
+  cudaDeviceCount(): number;
+  retainFreedMemory(): void;
+  setNumThreads(count: number): void;
+  getNumThreads(): number;
+  manualSeed(seed: bigint): void;
+  createGenerator(device: string): number;
+  defaultGenerator(device: string): number;
+  generatorSeed(generator: number, seed: bigint): void;
+  generatorState(generator: number): number;
+  setGeneratorState(generator: number, state: number): void;
+}
+
+/** The addon or libtorch could not be loaded. The message lists what was tried and the command that mends it. */
+export class AddonLoadError extends Error {
+  override readonly name = "AddonLoadError";
+}
+
+const require = createRequire(import.meta.url);
+/** Folder of the addon's binaries. */
+export const addonFolder = fileURLToPath(new URL("../../build/Release/", import.meta.url));
+
+function load(): Native {
+  const addonPath = `${addonFolder}moco.node`;
+  const libtorch = findLibtorch();
+  if (!existsSync(addonPath)) {
+    throw new AddonLoadError(`The native addon is not built: ${addonPath} does not exist.\nBuild it with: npx moco setup`);
+  }
+  let loading = `${addonFolder}moco_loader.node`;
+  try {
+    const loader = require(loading) as { open(path: string): void; builtFor: string };
+    if (loader.builtFor.split("+")[0] !== libtorch.version.split("+")[0]) {
+      throw new AddonLoadError(
+        `The addon was built for libtorch ${loader.builtFor}, but ${libtorch.root} is libtorch ${libtorch.version}; ` +
+          "their binary interfaces differ.\nRebuild the addon with: npx moco setup",
+      );
+    }
+    for (loading of libtorch.preload) loader.open(loading);
+    loading = addonPath;
+    return require(addonPath) as Native;
+  } catch (error) {
+    if (error instanceof AddonLoadError) throw error;
+    throw new AddonLoadError(
+      `Could not load ${loading}: ${(error as Error).message}\n` +
+        `libtorch ${libtorch.version} was found at ${libtorch.root} (${libtorch.source}).\nSee what is missing with: npx moco doctor`,
+      { cause: error },
+    );
+  }
+}
+
+export const native: Native = load();

@@ -1,0 +1,139 @@
+import * as torch from "../torch/index.js";
+import type { Tensor } from "../torch/index.js";
+import { OptimizerStateError, type Optimizer, type OptimizerOptions } from "./optimizer.js";
+
+export interface GradScalerOptions {
+  /** Default false: float32 and bfloat16 need no scaling, and on the CPU upstream's scaler is disabled too. */
+  enabled?: boolean;
+  initScale?: number;
+  growthFactor?: number;
+  backoffFactor?: number;
+  /** Number of steps in a row without a non-finite gradient before the scale grows. */
+  growthInterval?: number;
+  device?: string;
+}
+
+/** `torch.cuda.amp.GradScaler`'s state under its own names; `{}` of a disabled one. */
+export type GradScalerState =
+  | Record<string, never>
+  | { scale: number; growth_factor: number; backoff_factor: number; growth_interval: number; _growth_tracker: number };
+
+type AnyOptimizer = Pick<Optimizer<OptimizerOptions>, "parameters" | "step">;
+
+/**
+ * Dynamic loss scaling for float16 training, with the rules and numbers of `torch.cuda.amp.GradScaler`: gradients of a scaled loss do not
+ * underflow; a step with a non-finite gradient is skipped and halves the scale; 2000 good steps in a row double it.
+ *
+ * @example
+ * scaler.scale(loss).backward();
+ * scaler.step(optimizer);
+ * scaler.update();
+ */
+export class GradScaler {
+  readonly enabled: boolean;
+  private growthFactor: number;
+  private backoffFactor: number;
+  private growthInterval: number;
+  private readonly scaleValue: Tensor; // [] float32, on the device so that scaling a loss does not wait for it
+  private readonly growthTracker: Tensor; // [] int32: good steps since the scale last changed
+  private readonly foundInf: Tensor; // [] float32: 1 once a gradient of this step was not finite
+  private readonly unscaled = new Set<AnyOptimizer>();
+
+  constructor(options: GradScalerOptions = {}) {
+    const { enabled = false, initScale = 65536, growthFactor = 2, backoffFactor = 0.5, growthInterval = 2000, device = "cpu" } = options;
+    this.enabled = enabled;
+    this.growthFactor = growthFactor;
+    this.backoffFactor = backoffFactor;
+    this.growthInterval = growthInterval;
+    this.scaleValue = torch.keep(torch.full([], initScale, { dtype: "float32", device }));
+    this.growthTracker = torch.keep(torch.zeros([], { dtype: "int32", device }));
+    this.foundInf = torch.keep(torch.zeros([], { dtype: "float32", device }));
+  }
+
+  /** The loss to call `backward` on: `loss` times the scale, or `loss` itself where disabled. */
+  scale(loss: Tensor): Tensor {
+    return this.enabled ? loss.mul(this.scaleValue) : loss;
+  }
+
+  /** Divides an optimiser's gradients by the scale in place and notes non-finite ones. `step` does it where it was not called. */
+  unscale_(optimizer: AnyOptimizer): void {
+    if (!this.enabled || this.unscaled.has(optimizer)) return;
+    this.unscaled.add(optimizer);
+    torch.noGrad(() =>
+      torch.scope(() => {
+        const gradients = optimizer.parameters().flatMap((param) => (param.grad === null ? [] : [param.grad]));
+        if (gradients.length === 0) return;
+        // The reciprocal is taken in float64, as PyTorch does: float32 division may round a scale of 1 / 65536 differently on a GPU.
+        const inverse = this.scaleValue.to("float64").reciprocal().to("float32");
+        torch._ampForeachNonFiniteCheckAndUnscale_(gradients, this.foundInf, inverse);
+      }),
+    );
+  }
+
+  /**
+   * Unscales the gradients if that was not done and steps the optimiser, unless a gradient is not finite.
+   *
+   * @returns whether the optimiser stepped
+   */
+  step(optimizer: AnyOptimizer): boolean {
+    if (this.enabled) {
+      this.unscale_(optimizer);
+      if (this.foundInf.item() !== 0) return false;
+    }
+    optimizer.step();
+    return true;
+  }
+
+  /** Adjusts the scale; call once at the end of each step. */
+  update(): void {
+    if (!this.enabled) return;
+    torch.noGrad(() => {
+      torch._ampUpdateScale_(this.scaleValue, this.growthTracker, this.foundInf, this.growthFactor, this.backoffFactor, this.growthInterval);
+      this.foundInf.zero_();
+    });
+    this.unscaled.clear();
+  }
+
+  /** The scale in use; 1 where disabled. */
+  getScale(): number {
+    return this.enabled ? Number(this.scaleValue.item()) : 1;
+  }
+
+  stateDict(): GradScalerState {
+    if (!this.enabled) return {};
+    return {
+      scale: this.getScale(),
+      growth_factor: this.growthFactor,
+      backoff_factor: this.backoffFactor,
+      growth_interval: this.growthInterval,
+      _growth_tracker: Number(this.growthTracker.item()),
+    };
+  }
+
+  /**
+   * Takes over a saved state, given as a plain object or a Map. A disabled scaler ignores it, as a run that goes on in another precision wants.
+   *
+   * @throws OptimizerStateError where an enabled scaler is given the empty state of a disabled one, or a value is not a number
+   */
+  loadStateDict(saved: unknown): void {
+    if (!this.enabled) return;
+    const values = saved instanceof Map ? saved : new Map(Object.entries(saved ?? {}));
+    if (values.size === 0) {
+      throw new OptimizerStateError("the saved gradient scaler was disabled and has no scale; start this run without its state");
+    }
+    const read = (key: string): number => {
+      const value = Number(values.get(key));
+      if (!Number.isFinite(value)) throw new OptimizerStateError(`the gradient scaler's "${key}" is ${String(values.get(key))}, not a number`);
+      return value;
+    };
+    const scale = read("scale");
+    const tracker = read("_growth_tracker");
+    [this.growthFactor, this.backoffFactor, this.growthInterval] = [read("growth_factor"), read("backoff_factor"), read("growth_interval")];
+    this.scaleValue.fill_(scale);
+    this.growthTracker.fill_(tracker);
+  }
+
+  dispose(): void {
+    for (const tensor of [this.scaleValue, this.growthTracker, this.foundInf]) tensor.dispose();
+  }
+}

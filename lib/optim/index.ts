@@ -1,0 +1,23 @@
+export { AdamW, type AdamWOptions } from "./adamw.js";
+export { checkGradients, type GradientCheck } from "./gradients.js";
+export { GradScaler, type GradScalerOptions, type GradScalerState } from "./gradScaler.js";
+export { LARS, type LARSOptions } from "./lars.js";
+export {
+  Optimizer,
+  OptimizerOptionError,
+  OptimizerStateError,
+  type OptimizerOptions,
+  type OptimizerStateDict,
+  type ParamGroup,
+  type Params,
+} from "./optimizer.js";
+export {
+  learningRateAt,
+  momentumAt,
+  probeLearningRateAt,
+  scaledLearningRate,
+  ScheduleError,
+  type LearningRateSchedule,
+  type MomentumSchedule,
+} from "./schedule.js";
+export { SGD, type SGDOptions } from "./sgd.js";

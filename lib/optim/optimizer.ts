@@ -1,0 +1,229 @@
+import { PythonFloat, PythonTuple } from "../checkpoint/pythonValues.js";
+import * as torch from "../torch/index.js";
+import { Tensor } from "../torch/index.js";
+
+/** An optimiser was given an option or a list of parameters that it cannot use. */
+export class OptimizerOptionError extends Error {
+  override readonly name = "OptimizerOptionError";
+}
+
+/** A saved optimiser state does not fit the optimiser that should load it. */
+export class OptimizerStateError extends Error {
+  override readonly name = "OptimizerStateError";
+}
+
+/** Options that belong to a set of parameters; `lr` is set before every step by a schedule. */
+export interface OptimizerOptions {
+  lr: number;
+}
+
+export type ParamGroup<Options extends OptimizerOptions> = Options & { params: Tensor[] };
+
+/** Parameters, or several groups of them whose options override the optimiser's own. */
+export type Params<Options> = Iterable<Tensor> | (Partial<Options> & { params: Iterable<Tensor> })[];
+
+/**
+ * PyTorch's layout: parameters are numbered in the order in which the optimiser got them, `state` is keyed by that number, and options
+ * carry PyTorch's names (`weight_decay`), so that `torch.optim` loads what we save and the other way round.
+ */
+export interface OptimizerStateDict {
+  state: Map<number, Map<string, Tensor>>;
+  param_groups: (Record<string, unknown> & { params: number[] })[];
+}
+
+/** State tensors of one parameter, under PyTorch's names (`exp_avg`, `momentum_buffer`, `mu`). */
+export type ParamState = Map<string, Tensor>;
+
+/**
+ * Base of all optimisers. It is given all parameters of a model, frozen ones included, because their positions are the indices of a saved
+ * state; a parameter without a gradient is left alone and gets no state.
+ */
+export abstract class Optimizer<Options extends OptimizerOptions = OptimizerOptions> {
+  readonly paramGroups: ParamGroup<Options>[];
+  protected readonly state = new Map<Tensor, ParamState>();
+
+  protected constructor(params: Params<Options>, options: Options) {
+    const items = [...params] as (Tensor | (Partial<Options> & { params: Iterable<Tensor> }))[];
+    const groups = items.every((item) => item instanceof Tensor) ? [{ params: items as Tensor[] }] : items;
+    this.paramGroups = groups.map((group) => {
+      if (group instanceof Tensor || !("params" in group)) {
+        throw new OptimizerOptionError("parameters and groups of parameters are mixed; give tensors only, or { params, ... } objects only");
+      }
+      return { ...options, ...group, params: [...group.params] } as ParamGroup<Options>;
+    });
+    const all = this.parameters();
+    if (all.length === 0) throw new OptimizerOptionError("an optimiser needs at least one parameter, and the list is empty");
+    if (new Set(all).size < all.length) throw new OptimizerOptionError("a parameter occurs twice; list each parameter once");
+    for (const group of this.paramGroups) this.checkOptions(group);
+  }
+
+  /** Throws {@link OptimizerOptionError} for an option outside its range. */
+  protected abstract checkOptions(options: Options): void;
+
+  /** Moves `params` against their `gradients` (same length, none missing). Runs without autograd; temporaries are freed afterwards. */
+  protected abstract update(group: ParamGroup<Options>, params: Tensor[], gradients: Tensor[]): void;
+
+  /** All parameters in the order that gives them their indices. */
+  parameters(): Tensor[] {
+    return this.paramGroups.flatMap((group) => group.params);
+  }
+
+  /** Sets the learning rate of every group, as schedules do before each step. */
+  setLearningRate(lr: number): void {
+    for (const group of this.paramGroups) group.lr = lr;
+  }
+
+  /** One update of every parameter that has a gradient. */
+  step(): void {
+    torch.noGrad(() =>
+      torch.scope(() => {
+        for (const group of this.paramGroups) {
+          const params: Tensor[] = [];
+          const gradients: Tensor[] = [];
+          for (const param of group.params) {
+            const gradient = param.grad;
+            if (gradient === null) continue;
+            params.push(param);
+            gradients.push(gradient);
+          }
+          if (params.length > 0) this.update(group, params, gradients);
+        }
+      }),
+    );
+  }
+
+  /** Drops all gradients (they become `null`, which frees their memory). */
+  zeroGrad(): void {
+    for (const group of this.paramGroups) for (const param of group.params) param.grad = null;
+  }
+
+  /** The state and options in PyTorch's layout. Tensors are the optimiser's own, not copies: the next step changes them. */
+  stateDict(): OptimizerStateDict {
+    const index = new Map(this.parameters().map((param, i) => [param, i]));
+    const state: OptimizerStateDict["state"] = new Map();
+    for (const [param, values] of this.state) state.set(index.get(param)!, new Map(values));
+    const groups = this.paramGroups.map(({ params, ...options }) => ({
+      ...Object.fromEntries(Object.entries(options).map(([key, value]) => [snakeCase(key), Array.isArray(value) ? PythonTuple.fromArray(value) : value])),
+      params: params.map((param) => index.get(param)!),
+    }));
+    return { state, param_groups: groups };
+  }
+
+  /**
+   * Takes over a saved state: ours, or one that `torch.optim` or upstream's LARS wrote (plain objects, Maps and tensors as a checkpoint
+   * reader returns them). Values are copied, and take the dtype, device and memory layout of their parameter.
+   *
+   * @throws OptimizerStateError where groups, number of parameters or shapes differ; nothing is changed then
+   */
+  loadStateDict(saved: unknown): void {
+    const savedGroups = [...field(saved, "param_groups", "the state").values()].map((group) => entries(group, "param_groups"));
+    if (savedGroups.length !== this.paramGroups.length) {
+      throw new OptimizerStateError(
+        `the saved state has ${savedGroups.length} parameter groups and this optimiser ${this.paramGroups.length}; build it as it was when saved`,
+      );
+    }
+    const paramAt = new Map<number, Tensor>();
+    this.paramGroups.forEach(({ params }, g) => {
+      const indices = [...entries(savedGroups[g].get("params"), `param_groups[${g}].params`).values()].map(Number);
+      if (indices.length !== params.length) {
+        throw new OptimizerStateError(
+          `group ${g} of the saved state has ${indices.length} parameters and this optimiser's ${params.length}; ` +
+            "it was saved from another architecture, or from an optimiser that was given fewer parameters",
+        );
+      }
+      indices.forEach((index, i) => paramAt.set(index, params[i]));
+    });
+    const fresh: [Tensor, ParamState][] = [];
+    try {
+      for (const [index, values] of field(saved, "state", "the state")) {
+        const param = paramAt.get(Number(index));
+        if (param === undefined) throw new OptimizerStateError(`the saved state is for parameter ${index}, which no group lists`);
+        const state: ParamState = new Map();
+        fresh.push([param, state]);
+        for (const [key, value] of entries(values, `state[${index}]`)) {
+          if (value === null || value === undefined) continue; // SGD of older PyTorch saves a missing buffer as None
+          state.set(String(key), this.restore(param, String(key), value, `state[${index}].${key}`));
+        }
+      }
+    } catch (error) {
+      for (const [, state] of fresh) for (const tensor of state.values()) tensor.dispose();
+      throw error;
+    }
+    this.disposeState();
+    for (const [param, state] of fresh) if (state.size > 0) this.state.set(param, state);
+    this.paramGroups.forEach((group, g) => {
+      for (const [key, value] of savedGroups[g]) {
+        if (key !== "params") Object.assign(group, { [camelCase(String(key))]: plain(value) });
+      }
+    });
+  }
+
+  /** Frees the state; the parameters belong to their module and stay. */
+  dispose(): void {
+    this.disposeState();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  /** State of a parameter, made by `create` at its first step. */
+  protected stateOf(param: Tensor, create: () => Record<string, Tensor>): ParamState {
+    let state = this.state.get(param);
+    if (state === undefined) {
+      state = new Map(Object.entries(create()));
+      for (const tensor of state.values()) torch.keep(tensor);
+      this.state.set(param, state);
+    }
+    return state;
+  }
+
+  /** Copies one saved value. A subclass with state that does not look like its parameter (a step count) overrides this. */
+  protected restore(param: Tensor, _key: string, value: unknown, where: string): Tensor {
+    if (!(value instanceof Tensor)) {
+      throw new OptimizerStateError(`${where} should be a tensor of shape [${param.shape}] and is ${typeof value}; is this another optimiser's state?`);
+    }
+    if (value.shape.length !== param.shape.length || value.shape.some((size, i) => size !== param.shape[i])) {
+      throw new OptimizerStateError(
+        `${where} has shape [${value.shape}] and its parameter [${param.shape}]; the state was saved from another architecture`,
+      );
+    }
+    // The fused kernels walk storage and need state laid out exactly like the parameter, hence a copy into a tensor made from it.
+    return torch.noGrad(() => torch.keep(torch.emptyLike(param).copy_(value)));
+  }
+
+  private disposeState(): void {
+    for (const state of this.state.values()) for (const tensor of state.values()) tensor.dispose();
+    this.state.clear();
+  }
+}
+
+/** Entries of a Map, an array or a plain object, whichever a checkpoint reader made of a Python dict or list. */
+function entries(value: unknown, where: string): Map<unknown, unknown> {
+  if (value instanceof Map) return value;
+  if (Array.isArray(value)) return new Map(value.entries());
+  if (typeof value === "object" && value !== null && !(value instanceof Tensor)) return new Map(Object.entries(value));
+  throw new OptimizerStateError(`${where} should be a dictionary or list and is ${value === null ? "null" : typeof value}`);
+}
+
+function field(value: unknown, key: string, where: string): Map<unknown, unknown> {
+  const found = entries(value, where).get(key);
+  if (found === undefined) throw new OptimizerStateError(`${where} has no "${key}"; pass the "optimizer" entry of a training checkpoint`);
+  return entries(found, `${where}.${key}`);
+}
+
+/** An option as saved: numbers may come as 0-dim tensors or as bigint, tuples as arrays. */
+function plain(value: unknown): unknown {
+  if (value instanceof Tensor) return Number(value.item());
+  if (typeof value === "bigint" || value instanceof PythonFloat) return Number(value);
+  if (Array.isArray(value)) return value.map(plain);
+  return value;
+}
+
+function snakeCase(name: string): string {
+  return name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+}
+
+function camelCase(name: string): string {
+  return name.replace(/(?<=[a-z0-9])_([a-z])/g, (_, letter: string) => letter.toUpperCase());
+}

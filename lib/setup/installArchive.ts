@@ -1,0 +1,74 @@
+import { basename, join, resolve } from "node:path";
+import type { Config } from "../config.js";
+import { ArchiveError, HashMismatchError } from "./errors.js";
+import { install, withCacheLock } from "./fetchLibtorch.js";
+import { cachedLibtorch } from "./findLibtorch.js";
+import { sha256Of } from "./pipDownload.js";
+import { say } from "./progress.js";
+import { inspectTorchFolder, type LibtorchLocation } from "./torchFolder.js";
+import { listArchive } from "./unpack.js";
+import { pinnedWheel } from "./wheels.js";
+
+/**
+ * Installs libtorch from files brought by hand: a libtorch zip, or a torch wheel with the NVIDIA wheels that it loads.
+ * Needs no network and no Python. A file that bears a pinned wheel's name must have its hash; others are checked by CRC.
+ *
+ * @returns the libtorch of the cache that is used from now on
+ * @throws {ArchiveError | HashMismatchError | DiskFullError}
+ */
+export async function installArchive(config: Config, files: readonly string[]): Promise<LibtorchLocation> {
+  const archives = files.map((file) => resolve(file));
+  const paths = (await Promise.all(archives.map(listArchive))).flat().map(({ path }) => path);
+  if (!paths.some((path) => /(^|\/)lib\/libtorch_cpu\.(so|dylib)$/.test(path))) {
+    throw new ArchiveError(
+      `${files.join(", ")}: no libtorch inside (no lib/libtorch_cpu). ` +
+        "Give a libtorch zip from pytorch.org, or a torch wheel together with its NVIDIA wheels: moco setup --archive torch.whl --archive nvidia.whl",
+    );
+  }
+  const cuda = paths.some((path) => /\/lib\/libtorch_cuda\.so$/.test(path));
+  const hashes = await Promise.all(archives.map(verify));
+  return withCacheLock(config, async () => {
+    const named = archives.map((archive, index) => ({ file: basename(archive), sha256: hashes[index]! }));
+    const [first] = [...hashes].sort();
+    // The version is known only once it is unpacked; the hash makes a name of its own until the manifest is written.
+    const folder = join(config.cache, `libtorch-archive-${first!.slice(0, 12)}`);
+    const manifest = { version: "", cuda, archives: named };
+    await install(config, archives, folder, manifest, isNeeded, (unpacked) => {
+      const { root, version, build } = inspectTorchFolder(unpacked, "cache");
+      assertComplete(root, build, paths);
+      manifest.version = version;
+    });
+    const installed = inspectTorchFolder(folder, "cache");
+    const used = cachedLibtorch(config) ?? installed;
+    if (used.root !== installed.root) {
+      say(config, `The cache also holds libtorch ${used.version}, which is used first. To use the one from the archive: LIBTORCH=${installed.root}`);
+    }
+    return used;
+  });
+}
+
+async function verify(archive: string): Promise<string> {
+  const found = await sha256Of(archive);
+  const pinned = pinnedWheel(basename(archive));
+  if (pinned && pinned.sha256 !== found) {
+    throw new HashMismatchError(`${archive} is not the published file: its SHA-256 is ${found}, expected ${pinned.sha256}. Get it again`);
+  }
+  return found;
+}
+
+// A wheel is mostly Python; of a libtorch zip everything is taken.
+function isNeeded(path: string): boolean {
+  if (!path.startsWith("torch/")) return !/^(torchgen|functorch|triton)\//.test(path);
+  return /^torch\/(lib\/|include\/|version\.py$|\.dylibs\/)/.test(path) && !/libtorch_python/.test(path);
+}
+
+function assertComplete(root: string, build: string, paths: string[]): void {
+  if (!/\+cu|^[\d.]+$/.test(build) || !basename(root).startsWith("torch")) return;
+  const cuda = /\+cu(\d+)/.exec(build)?.[1];
+  if (!cuda || paths.some((path) => /\/libcudart[^/]*\.so/.test(path))) return;
+  const major = cuda.slice(0, -1);
+  throw new ArchiveError(
+    `This wheel (torch ${build}) loads libcudart and libcupti of CUDA ${major}, which come in wheels of their own. Give them too: ` +
+      "moco setup --archive torch.whl --archive nvidia_cuda_runtime.whl --archive nvidia_cuda_cupti.whl",
+  );
+}

@@ -1,0 +1,14 @@
+/** Tensors, autograd and every ATen operator, under their names in PyTorch (camelCase). */
+export * from "./ops.generated.js";
+// Written by hand below; these take precedence over generated operators of the same name.
+export { backward, grad, noGrad, enableGrad, isGradEnabled, inferenceMode, autocast } from "./autograd.js";
+export { tensor, fromTypedArray, fromBytes, setData, storageOf, type TensorData, type TensorOptions } from "./creation.js";
+export { op, type OperatorFunction } from "./dispatch.js";
+export { isDevice, type Device } from "./device.js";
+export * from "./dtype.js";
+export { TorchError, DisposedTensorError } from "./errors.js";
+export { Generator, manualSeed, getRngState, setRngState } from "./random.js";
+export { setNumThreads, getNumThreads, retainFreedMemory, memory, cudaDeviceCount, version } from "./runtime.js";
+export { camelCase } from "./schema.js";
+export { scope, openScope, keep, Scope } from "./scope.js";
+export { Tensor, type NestedArray } from "./tensor.js";

@@ -1,0 +1,16 @@
+#include "environment.h"
+
+NAPI_MODULE_INIT() {
+  auto* environment = new moco::Environment();
+  napi_set_instance_data(
+      env, environment,
+      [](napi_env, void* data, void*) { delete static_cast<moco::Environment*>(data); }, nullptr);
+  moco::registerDispatch(env, exports);
+  moco::registerTensor(env, exports);
+  moco::registerAutograd(env, exports);
+  moco::registerRuntime(env, exports);
+#ifdef MOCO_WITH_IMAGE
+  moco::registerImage(env, exports);
+#endif
+  return exports;
+}

@@ -1,0 +1,111 @@
+// Everything the addon knows lives here, one instance per Node-API environment (main thread and
+// every worker thread), never in C++ globals.
+#pragma once
+
+#include <ATen/core/Generator.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <c10/core/InferenceMode.h>
+#include <napi.h>
+
+#include <memory>
+#include <mutex>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+namespace moco {
+
+// JavaScript memory that a tensor borrows is given back on the JavaScript thread only; the
+// tensor's deleter may run on any thread, so it queues the reference here.
+struct ReleaseQueue {
+  std::mutex mutex;
+  std::vector<napi_ref> pending;
+};
+
+struct Operator {
+  c10::OperatorHandle handle;
+  // For each return: the index of the argument it is (in-place and out= variants), or -1.
+  std::vector<int> aliasOf;
+};
+
+class Environment {
+ public:
+  static Environment& of(napi_env env);
+
+  // Puts a tensor into the table; undefined tensors have the slot -1.
+  int add(at::Tensor tensor);
+  // Throws std::invalid_argument when the slot is not live.
+  at::Tensor& tensorAt(int64_t slot);
+  void release(int64_t slot);
+  size_t liveTensors() const { return tensors.size() - freeSlots.size(); }
+  void drainReleases(napi_env env);
+
+  std::vector<at::Tensor> tensors;
+  std::vector<int> freeSlots;
+  std::vector<at::Generator> generators;
+  std::vector<Operator> operators;
+  std::unordered_map<std::string, int> operatorIds;
+  std::vector<std::unique_ptr<c10::InferenceMode>> inferenceModes;
+  std::shared_ptr<ReleaseQueue> releases = std::make_shared<ReleaseQueue>();
+
+  // Arguments of a call, written by JavaScript: a tag and its payload for each argument.
+  double* arguments = nullptr;
+  size_t argumentCapacity = 0;
+  napi_ref argumentBuffer = nullptr;
+  c10::Stack stack;
+};
+
+// Runs `body`, turning every C++ exception into a pending JavaScript error: one that escapes
+// would end the process.
+template <typename Body>
+napi_value guarded(napi_env env, Body&& body) {
+  try {
+    return body();
+  } catch (const Napi::Error& error) {
+    error.ThrowAsJavaScriptException();
+  } catch (const c10::Error& error) {
+    napi_throw_error(env, nullptr, error.what_without_backtrace());
+  } catch (const std::exception& error) {
+    napi_throw_error(env, nullptr, error.what());
+  } catch (...) {
+    napi_throw_error(env, nullptr, "an unknown C++ exception");
+  }
+  return nullptr;
+}
+
+// Defines a property of `exports` as a plain Node-API function.
+void define(napi_env env, napi_value exports, const char* name, napi_callback callback);
+
+// The callback's arguments; missing ones are JavaScript's undefined.
+template <size_t N>
+struct Arguments {
+  napi_value values[N == 0 ? 1 : N];
+  Arguments(napi_env env, napi_callback_info info) {
+    size_t count = N;
+    napi_get_cb_info(env, info, &count, values, nullptr, nullptr);
+  }
+  napi_value operator[](size_t i) const { return values[i]; }
+};
+
+int64_t toInt(napi_env env, napi_value value);
+double toDouble(napi_env env, napi_value value);
+bool toBool(napi_env env, napi_value value);
+std::string toString(napi_env env, napi_value value);
+bool isNullish(napi_env env, napi_value value);
+std::vector<int64_t> toInts(napi_env env, napi_value array);
+
+napi_value fromInt(napi_env env, int64_t value);
+napi_value fromDouble(napi_env env, double value);
+napi_value fromBool(napi_env env, bool value);
+napi_value fromString(napi_env env, const std::string& value);
+napi_value fromInts(napi_env env, c10::IntArrayRef values);
+napi_value fromScalar(napi_env env, const c10::Scalar& value);
+
+void registerDispatch(napi_env env, napi_value exports);
+void registerTensor(napi_env env, napi_value exports);
+void registerAutograd(napi_env env, napi_value exports);
+void registerRuntime(napi_env env, napi_value exports);
+void registerImage(napi_env env, napi_value exports);
+
+}  // namespace moco

@@ -1,0 +1,34 @@
+#include "view.h"
+
+#include "colour.h"
+
+namespace moco::image {
+
+void renderView(const Source& source, const View& view, Scratch& scratch) {
+  Tile& tile = scratch.tile;
+  cropResize(source, view.crop, view.resizedWidth, view.resizedHeight, view.window,
+             scratch.resample, tile);
+  for (const Jitter operation : view.order) {
+    switch (operation) {
+      case Jitter::kBrightness:
+        adjustBrightness(tile, view.brightness);
+        break;
+      case Jitter::kContrast:
+        adjustContrast(tile, view.contrast);
+        break;
+      case Jitter::kSaturation:
+        adjustSaturation(tile, view.saturation);
+        break;
+      case Jitter::kHue:
+        shiftHue(tile, view.hueShift);
+        break;
+      case Jitter::kNone:
+        break;
+    }
+  }
+  if (view.grayscale) toGrayscale(tile);
+  if (view.blurSigma > 0) gaussianBlur(tile, view.blurSigma, scratch.blur);
+  if (view.solarizeThreshold < 256) solarize(tile, view.solarizeThreshold);
+}
+
+}  // namespace moco::image

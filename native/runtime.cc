@@ -1,0 +1,151 @@
+// Threads, devices, versions and random generators.
+#include <ATen/CPUGeneratorImpl.h>
+#include <ATen/Context.h>
+#include <ATen/Parallel.h>
+#include <ATen/Version.h>
+#include <torch/version.h>
+
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
+
+#include <climits>
+
+#include "environment.h"
+
+namespace moco {
+namespace {
+
+at::Generator& generatorAt(napi_env env, napi_value index) {
+  return Environment::of(env).generators.at(static_cast<size_t>(toInt(env, index)));
+}
+
+// versions() -> { built, config }: the libtorch that the addon was compiled for, and its build.
+napi_value versions(napi_env env, napi_callback_info) {
+  return guarded(env, [&]() -> napi_value {
+    napi_value result;
+    napi_create_object(env, &result);
+    napi_set_named_property(env, result, "built", fromString(env, TORCH_VERSION));
+    napi_set_named_property(env, result, "config", fromString(env, at::show_config()));
+    napi_set_named_property(env, result, "capability",
+                            fromString(env, at::get_cpu_capability()));
+    return result;
+  });
+}
+
+napi_value cudaDeviceCount(napi_env env, napi_callback_info) {
+  return guarded(env, [&]() -> napi_value {
+    return fromInt(env, at::hasCUDA() ? static_cast<int64_t>(at::getNumGPUs()) : 0);
+  });
+}
+
+// retainFreedMemory(): freed blocks stay with the process. With mmap'ed blocks, glibc's default for
+// large ones, every activation of every step is a new mapping whose pages the kernel must zero.
+napi_value retainFreedMemory(napi_env, napi_callback_info) {
+#if defined(__GLIBC__)
+  mallopt(M_MMAP_MAX, 0);
+  mallopt(M_TRIM_THRESHOLD, INT_MAX);
+  mallopt(M_TOP_PAD, 64 << 20);
+#endif
+  return nullptr;
+}
+
+napi_value setNumThreads(napi_env env, napi_callback_info info) {
+  return guarded(env, [&]() -> napi_value {
+    const Arguments<1> arguments(env, info);
+    at::set_num_threads(static_cast<int>(toInt(env, arguments[0])));
+    return nullptr;
+  });
+}
+
+napi_value getNumThreads(napi_env env, napi_callback_info) {
+  return guarded(env, [&]() -> napi_value { return fromInt(env, at::get_num_threads()); });
+}
+
+napi_value manualSeed(napi_env env, napi_callback_info info) {
+  return guarded(env, [&]() -> napi_value {
+    const Arguments<1> arguments(env, info);
+    bool lossless = true;
+    uint64_t seed = 0;
+    if (napi_get_value_bigint_uint64(env, arguments[0], &seed, &lossless) != napi_ok) {
+      throw std::invalid_argument("expected a BigInt seed");
+    }
+    at::manual_seed(seed);
+    return nullptr;
+  });
+}
+
+// createGenerator(device) -> generator index; defaultGenerator(device) likewise for the global one.
+napi_value createGenerator(napi_env env, napi_callback_info info) {
+  return guarded(env, [&]() -> napi_value {
+    const Arguments<1> arguments(env, info);
+    Environment& environment = Environment::of(env);
+    const c10::Device device(toString(env, arguments[0]));
+    environment.generators.push_back(
+        device.is_cpu() ? at::detail::createCPUGenerator()
+                        : at::globalContext().defaultGenerator(device).clone());
+    return fromInt(env, static_cast<int64_t>(environment.generators.size()) - 1);
+  });
+}
+
+napi_value defaultGenerator(napi_env env, napi_callback_info info) {
+  return guarded(env, [&]() -> napi_value {
+    const Arguments<1> arguments(env, info);
+    Environment& environment = Environment::of(env);
+    const c10::Device device(toString(env, arguments[0]));
+    environment.generators.push_back(at::globalContext().defaultGenerator(device));
+    return fromInt(env, static_cast<int64_t>(environment.generators.size()) - 1);
+  });
+}
+
+napi_value generatorSeed(napi_env env, napi_callback_info info) {
+  return guarded(env, [&]() -> napi_value {
+    const Arguments<2> arguments(env, info);
+    bool lossless = true;
+    uint64_t seed = 0;
+    if (napi_get_value_bigint_uint64(env, arguments[1], &seed, &lossless) != napi_ok) {
+      throw std::invalid_argument("expected a BigInt seed");
+    }
+    at::Generator& generator = generatorAt(env, arguments[0]);
+    std::lock_guard<std::mutex> lock(generator.mutex());
+    generator.set_current_seed(seed);
+    return nullptr;
+  });
+}
+
+napi_value generatorState(napi_env env, napi_callback_info info) {
+  return guarded(env, [&]() -> napi_value {
+    const Arguments<1> arguments(env, info);
+    at::Generator& generator = generatorAt(env, arguments[0]);
+    std::lock_guard<std::mutex> lock(generator.mutex());
+    return fromInt(env, Environment::of(env).add(generator.get_state()));
+  });
+}
+
+napi_value setGeneratorState(napi_env env, napi_callback_info info) {
+  return guarded(env, [&]() -> napi_value {
+    const Arguments<2> arguments(env, info);
+    at::Generator& generator = generatorAt(env, arguments[0]);
+    std::lock_guard<std::mutex> lock(generator.mutex());
+    generator.set_state(Environment::of(env).tensorAt(toInt(env, arguments[1])));
+    return nullptr;
+  });
+}
+
+}  // namespace
+
+void registerRuntime(napi_env env, napi_value exports) {
+  define(env, exports, "versions", versions);
+  define(env, exports, "cudaDeviceCount", cudaDeviceCount);
+  define(env, exports, "retainFreedMemory", retainFreedMemory);
+  define(env, exports, "setNumThreads", setNumThreads);
+  define(env, exports, "getNumThreads", getNumThreads);
+  define(env, exports, "manualSeed", manualSeed);
+  define(env, exports, "createGenerator", createGenerator);
+  define(env, exports, "defaultGenerator", defaultGenerator);
+  define(env, exports, "generatorSeed", generatorSeed);
+  define(env, exports, "generatorState", generatorState);
+  define(env, exports, "setGeneratorState", setGeneratorState);
+}
+
+}  // namespace moco
