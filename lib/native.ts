@@ -57,6 +57,13 @@ export interface Native {
   generatorSeed(generator: number, seed: bigint): void;
   generatorState(generator: number): number;
   setGeneratorState(generator: number, state: number): void;
+  // Images (imageBinding.cc)
+  imagePool(threads: number): unknown;
+  closeImagePool(pool: unknown): void;
+  renderViews(
+    pool: unknown, pixels: Uint8Array[], sizes: Float64Array, views: Float64Array, outputs: number[], normalization: Float64Array,
+  ): Promise<void>;
+  cmykToRgb(cmyk: Uint8Array, rgb: Uint8Array): void;
 }
 
 /** The addon or libtorch could not be loaded. The message lists what was tried and the command that mends it. */

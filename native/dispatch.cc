@@ -90,14 +90,14 @@ class Reader {
               return next() != 0;
             case kBigInt:
               return bigInt();
+            case kComplex:
+              return complex();
             default:
               return next();
           }
         });
-      case kComplex: {
-        const double real = next();
-        return c10::complex<double>(real, next());
-      }
+      case kComplex:
+        return complex();
       case kStrings:
         return list<std::string>([this] { return string(); });
     }
@@ -116,6 +116,11 @@ class Reader {
     const auto high = static_cast<int64_t>(next());
     const auto low = static_cast<uint64_t>(next());
     return static_cast<int64_t>((static_cast<uint64_t>(high) << 32) | low);
+  }
+
+  c10::complex<double> complex() {
+    const double real = next();
+    return c10::complex<double>(real, next());
   }
 
   std::string string() {

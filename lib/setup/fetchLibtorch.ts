@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, open, rename, rm, statfs } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, open, rename, rm, statfs } from "node:fs/promises";
 import { basename, join } from "node:path";
 import type { Config } from "../config.js";
 import { DiskFullError, SetupError, UnsupportedPlatformError, WAYS_OUT } from "./errors.js";
@@ -77,6 +77,7 @@ export async function install(
   const parent = join(config.cache, "unpacking");
   await mkdir(parent, { recursive: true });
   const temporary = await mkdtemp(join(parent, `${basename(folder)}-`));
+  await chmod(temporary, 0o755); // a cache may be shared; mkdtemp makes private folders
   const progress = startProgress(config, `Unpacking ${basename(folder)}`, total, "bytes");
   let done = 0;
   const onBytes = (bytes: number): void => progress.update((done += bytes));

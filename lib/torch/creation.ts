@@ -25,6 +25,7 @@ export interface TensorOptions {
 export function tensor(data: TensorData | TypedArray, shape?: readonly number[], options: TensorOptions = {}): Tensor {
   if (shape && !Array.isArray(shape)) return tensor(data, undefined, shape as unknown as TensorOptions);
   const { device = "cpu", requiresGrad = false } = options;
+  if (options.dtype) dtypeCode(options.dtype); // an unknown name is an error here
   let made: Tensor;
   if (ArrayBuffer.isView(data)) {
     const source = dtypeOfTypedArray(data);

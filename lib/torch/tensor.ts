@@ -4,8 +4,8 @@ import { bfloat16ToFloat32, dtypeFromCode, dtypes, float16ToFloat32, isDType, ty
 import { DisposedTensorError } from "./errors.js";
 import { methodNames, type TensorMethods } from "./methods.generated.js";
 import { camelCase } from "./schema.js";
-import { formatTensor } from "./print.js";
-import { release, track, type Scope } from "./scope.js";
+import { formatTensor, printEdge } from "./print.js";
+import { release, scope, track, type Scope } from "./scope.js";
 
 /** Nested arrays of a tensor's elements, as `Tensor.toArray` gives them. */
 export type NestedArray = number | bigint | boolean | NestedArray[];
@@ -171,6 +171,17 @@ export class Tensor {
     return array;
   }
 
+  /** The elements that printing shows of a large tensor, so that it need not copy the others; see `Printable`. Internal. */
+  edgeData(): TypedArray {
+    return scope(() => {
+      let edges = this.detach();
+      for (const [dim, size] of this.shape.entries()) {
+        if (size > 2 * printEdge) edges = ops.cat([edges.narrow(dim, 0, printEdge), edges.narrow(dim, size - printEdge, printEdge)], dim) as Tensor;
+      }
+      return edges.data();
+    });
+  }
+
   /** A copy of the elements' bytes in C order. */
   bytes(): Uint8Array<ArrayBuffer> {
     const bytes = new Uint8Array(this.numel() * dtypes[this.dtype].itemSize);
@@ -234,7 +245,7 @@ export class Tensor {
   }
 }
 
-const ops = { detach: bind("detach"), toCopy: bind("_to_copy") };
+const ops = { cat: bind("cat"), detach: bind("detach"), toCopy: bind("_to_copy") };
 
 for (const name of methodNames) {
   const operator = bind(name);

@@ -152,7 +152,9 @@ function emitMethods(operators: Map<string, Schema[]>, version: string): string 
   const lines: string[] = [];
   const signatures = methods.map((name) => {
     const overloads = operators.get(name);
-    if (overloads === undefined) throw new CodegenError(`scripts/codegen/methods.ts lists ${name}, which libtorch ${version} lacks; remove it`);
+    if (overloads === undefined) {
+      throw new CodegenError(`scripts/codegen/methods.ts lists ${name}, which libtorch ${version} lacks; remove it`);
+    }
     const onTensor = overloads.filter((schema) => {
       const first = schema.arguments[0];
       return first?.type.text === "Tensor" && !first.kwargOnly && !schema.arguments.some(isOut);

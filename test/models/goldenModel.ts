@@ -1,10 +1,9 @@
 /** Builds the models of `test/fixtures/models` and runs them once as the golden data was made. */
-import { existsSync } from "node:fs";
 import { readCheckpoint } from "../../lib/checkpoint/index.js";
 import { createModel, ResNet, VisionTransformer, type Encoder } from "../../lib/models/index.js";
 import * as torch from "../../lib/torch/index.js";
 import type { Tensor } from "../../lib/torch/index.js";
-import type { Digest } from "../support/digest.js";
+import { numbers, type Digest } from "../support/digest.js";
 import { fixturePath, readJson, readNpy } from "../support/fixtures.js";
 import { formulaParameter, formulaUnit } from "../support/formula.js";
 
@@ -21,8 +20,7 @@ export interface GoldenSizes {
   div?: number;
   classes: number;
   N: number;
-  seed: number;
-  /** Seed of the formula weights; absent where a weight file is there. */
+  /** Seed of the formula weights and input; absent where the fixture has them as files. */
   formula?: number;
   damp?: [string, number];
 }
@@ -89,10 +87,10 @@ export async function goldenModel(name: string): Promise<Encoder> {
 
 /** The fixture's images, `[N, 3, img, img]`. */
 export function goldenInput(name: string): { data: Float32Array; shape: number[] } {
-  const { N, img, seed } = sizesOf(name);
+  const { N, img, formula } = sizesOf(name);
   const shape = [N, 3, img, img];
-  if (existsSync(fixturePath(`models/${name}/input.npy`))) return readNpy<Float32Array>(`models/${name}/input.npy`);
-  return { data: formulaUnit("input", seed, N * 3 * img * img, 2), shape };
+  if (formula === undefined) return readNpy<Float32Array>(`models/${name}/input.npy`);
+  return { data: formulaUnit("input", formula, N * 3 * img * img, 2), shape };
 }
 
 /** One forward pass in training mode, backward of sum(output * w), then a forward pass in evaluation mode. */
@@ -128,9 +126,4 @@ export async function runGolden(name: string, precision: Precision): Promise<Gol
   } finally {
     model.dispose();
   }
-}
-
-/** A tensor's values as doubles, in C order. */
-export function numbers(tensor: Tensor): Float64Array {
-  return Float64Array.from(tensor.data() as ArrayLike<number | bigint>, Number);
 }

@@ -1,6 +1,15 @@
 /** Comparison with golden data: arrays element by element, or by a digest where the array itself is too large to keep. */
 
+import type { Tensor } from "../../lib/torch/index.js";
+
 type Numbers = ArrayLike<number>;
+
+/** A tensor's values as doubles, in C order. */
+export function numbers(tensor: Tensor): Float64Array {
+  const data = tensor.data();
+  if (data instanceof BigInt64Array || data instanceof BigUint64Array) return Float64Array.from(data as BigInt64Array, Number);
+  return new Float64Array(data);
+}
 
 /** Sums and samples of a tensor, as the golden files hold them. */
 export interface Digest {

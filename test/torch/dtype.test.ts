@@ -36,7 +36,8 @@ describe("half precision", () => {
   ] as const)("%s: every value survives the round trip", (_, widen, narrow) => {
     const values = widen(every16Bits);
     const back = narrow(values);
-    for (let i = 0; i < 65536; i++) if (!Number.isNaN(values[i])) expect(back[i] === i).toBe(true);
+    const changed = every16Bits.filter((bits) => !Number.isNaN(values[bits]) && back[bits] !== bits);
+    expect([...changed]).toEqual([]);
   });
 
   test.each([

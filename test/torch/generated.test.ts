@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { beforeAll, describe, expect, test } from "@jest/globals";
 import { native } from "../../lib/native.js";
+import type { Tensor } from "../../lib/torch/tensor.js";
 import * as ops from "../../lib/torch/ops.generated.js";
 import { methodNames } from "../../lib/torch/methods.generated.js";
 import { camelCase, isSupported, parseSchema, type Schema } from "../../lib/torch/schema.js";
@@ -50,6 +51,26 @@ describe("the checked-in files", () => {
     }
   });
 });
+
+/** Never called: tsc checks that the types take what they should and refuse what they should not. */
+export function typedCalls(x: Tensor, weight: Tensor): readonly Tensor[] {
+  const [values, indices] = ops.max(x, 1, { keepdim: true });
+  const blended: void = ops._foreachLerp_([x], [weight], 0.5);
+  const size: number = ops.symSize(x, 0);
+  const self: Tensor = x.add_(weight, { alpha: size }).mul_(2n);
+  // @ts-expect-error: a tensor is not a shape
+  ops.reshape(x, weight);
+  // @ts-expect-error: there is no such dtype
+  ops.zeros([2], { dtype: "float" });
+  // @ts-expect-error: options end a call
+  ops.conv2d(x, weight, { stride: 2 }, 1);
+  return [
+    values, indices, self, ops.conv2d(x, weight, null, { stride: 2, padding: [1, 1] }), ops.add(x, 1, { out: weight }),
+    ops.var(x, [0], true), ops.zeros([2, 3], { dtype: "bfloat16", device: "cuda" }), ops.index(x, [null, indices]),
+    ops.clamp(x, null, 5), x.sum(1, { dtype: "float64" }), ops.div(x, 2, { roundingMode: "floor" }), x.norm(2, [1], true),
+    ...x.split([1, 2]), blended ?? x,
+  ];
+}
 
 describe("generate", () => {
   const methodSchemas = methodNames.map((name) => `aten::${name}(Tensor self) -> Tensor`);

@@ -64,7 +64,8 @@ describe("formatTensor", () => {
 
   test("a large tensor needs only its edges", () => {
     const full = Float32Array.from({ length: 40 * 50 }, (_, i) => i / 7);
-    const edges = (size: number): number[] => Array.from({ length: 2 * printEdge }, (_, i) => (i < printEdge ? i : size - 2 * printEdge + i));
+    const edges = (size: number): number[] =>
+      Array.from({ length: 2 * printEdge }, (_, i) => (i < printEdge ? i : size - 2 * printEdge + i));
     const shown = Float32Array.from(edges(40).flatMap((row) => edges(50).map((column) => full[row * 50 + column] as number)));
     const data = (): never => { throw new Error("copied the whole tensor"); };
     expect(formatTensor(printable(full, [40, 50], { data, edgeData: () => shown }))).toBe(formatTensor(printable(full, [40, 50])));

@@ -39,7 +39,8 @@ describe("parseSchema", () => {
   });
 
   test.each([
-    ["int[2] x=[1, 1]", "[1, 1]"], ["str x=\"none\"", "\"none\""], ["str? x=None", "None"], ["float x=9.9999999999999995e-07", "9.9999999999999995e-07"],
+    ["int[2] x=[1, 1]", "[1, 1]"], ["str x=\"none\"", "\"none\""], ["str? x=None", "None"],
+    ["float x=9.9999999999999995e-07", "9.9999999999999995e-07"],
     ["str x=\"a, b) \\\" c\"", "\"a, b) \\\" c\""], ["int x=-1", "-1"], ["int[] x=[]", "[]"], ["bool x=False", "False"],
   ])("default of %s", (argument, expected) => {
     expect(parseSchema(`aten::f(${argument}, int last) -> ()`).arguments[0]).toMatchObject({ hasDefault: true, default: expected });
@@ -47,7 +48,8 @@ describe("parseSchema", () => {
 
   test("returns that an operator writes to point at their arguments", () => {
     const { arguments: given, returns } = parseSchema(
-      "aten::max.dim_max(Tensor self, int dim, bool keepdim=False, *, Tensor(a!) max, Tensor(b!) max_values) -> (Tensor(a!) values, Tensor(b!) indices)",
+      "aten::max.dim_max(Tensor self, int dim, bool keepdim=False, *, Tensor(a!) max, Tensor(b!) max_values) -> " +
+        "(Tensor(a!) values, Tensor(b!) indices)",
     );
     expect(given.map(({ jsName, isWrite, alias }) => [jsName, isWrite, alias])).toEqual([
       ["self", false, null], ["dim", false, null], ["keepdim", false, null], ["max", true, "a"], ["maxValues", true, "b"],
@@ -56,13 +58,17 @@ describe("parseSchema", () => {
   });
 
   test("a view is not a write", () => {
-    const { arguments: given, returns } = parseSchema("aten::split.Tensor(Tensor(a -> *) self, SymInt split_size, int dim=0) -> Tensor(a)[]");
+    const { arguments: given, returns } = parseSchema(
+      "aten::split.Tensor(Tensor(a -> *) self, SymInt split_size, int dim=0) -> Tensor(a)[]",
+    );
     expect(given[0]).toMatchObject({ alias: "a", isWrite: false });
     expect(returns).toMatchObject([{ alias: "a", aliasOf: -1, type: { base: "Tensor", list: { size: null } } }]);
   });
 
   test("lists written in place, and nothing returned", () => {
-    const { arguments: given, returns } = parseSchema("aten::_foreach_add_.List(Tensor(a!)[] self, Tensor[] other, *, Scalar alpha=1) -> ()");
+    const { arguments: given, returns } = parseSchema(
+      "aten::_foreach_add_.List(Tensor(a!)[] self, Tensor[] other, *, Scalar alpha=1) -> ()",
+    );
     expect(given[0]).toMatchObject({ isWrite: true, type: { base: "Tensor", list: { size: null } } });
     expect(returns).toEqual([]);
   });
@@ -75,11 +81,12 @@ describe("parseSchema", () => {
   });
 
   test.each([
-    ["aten::add(Tensor self", "\",\"|\")\""], ["aten::add(Tensor self)", "\"->\""], ["", "an operator name"],
-    ["aten::add(Tensor) -> Tensor", "an argument name"], ["aten::add() -> Tensor extra more", "the end"],
+    ["aten::add(Tensor self", "\")\" at column 22"], ["aten::add(Tensor self)", "\"->\" at column 23"],
+    ["", "an operator name at column 1"],
+    ["aten::add(Tensor) -> Tensor", "an argument name at column 17"], ["aten::add() -> Tensor extra more", "the end at column 29"],
   ])("rejects %s", (text, expected) => {
     expect(() => parseSchema(text)).toThrow(SchemaSyntaxError);
-    expect(() => parseSchema(text)).toThrow(new RegExp(`expected (${expected}) at column \\d+`));
+    expect(() => parseSchema(text)).toThrow(`expected ${expected}`);
   });
 });
 
@@ -103,5 +110,6 @@ test("isSupported accepts what has a JavaScript form", () => {
 });
 
 test("overloads on dimension names are tried last", () => {
-  expect(orderOverloads(["dim_DimnameList", "dim_IntList", "", "out", "names_out"])).toEqual(["", "dim_IntList", "out", "dim_DimnameList", "names_out"]);
+  expect(orderOverloads(["dim_DimnameList", "dim_IntList", "", "out", "names_out"]))
+    .toEqual(["", "dim_IntList", "out", "dim_DimnameList", "names_out"]);
 });

@@ -1,0 +1,14 @@
+// The tests run as compiled, with no transform. Read in Jest's own process before it starts its workers, which inherit the
+// environment: OpenMP reads its thread count when libtorch is loaded, and two workers with two threads each would only
+// stand in each other's way.
+process.env.OMP_NUM_THREADS ??= "1";
+process.env.MKL_NUM_THREADS ??= "1";
+
+export default {
+  testEnvironment: "node",
+  roots: ["<rootDir>/dist/test"],
+  testMatch: ["**/*.test.js"],
+  transform: {},
+  maxWorkers: 2,
+  testTimeout: 60_000,
+};

@@ -1,0 +1,80 @@
+import * as torch from "../torch/index.js";
+import { Tensor, type DType } from "../torch/index.js";
+import { CheckpointError, type CheckpointSite } from "./error.js";
+import { StorageReference, TensorReference } from "./references.js";
+import { itemSize } from "./storageTypes.js";
+
+/** Describes tensors for writing, so that those on one storage share it in the file. */
+export class TensorStorages {
+  /** Each storage once, in order of first use, with a tensor that lies on it. */
+  readonly storages: { reference: StorageReference; tensor: Tensor; elementBytes: number }[] = [];
+  readonly #byIdentity = new Map<bigint, { reference: StorageReference; dtype: DType }>();
+
+  constructor(private readonly site: CheckpointSite) {}
+
+  /** The reference of a tensor; null for anything else. Throws `CheckpointError` for tensors without plain storage. */
+  describe(value: object): TensorReference | null {
+    if (!(value instanceof Tensor)) return null;
+    if (value.disposed) throw new CheckpointError(this.site, null, "a tensor to be written has been disposed of; keep() it until the file is written");
+    let storage: { id: bigint; bytes: number; offset: number };
+    try {
+      storage = torch.storageOf(value);
+    } catch (error) {
+      throw new CheckpointError(this.site, null, `a tensor has no plain storage: ${(error as Error).message}; convert it to a dense one first`, {
+        cause: error,
+      });
+    }
+    if (torch.isConj(value) || torch.isNeg(value)) {
+      throw new CheckpointError(this.site, null, "a tensor has a pending conjugation or negation; write resolveConj().resolveNeg() of it");
+    }
+    const { dtype } = value;
+    const known = this.#byIdentity.get(storage.id);
+    if (known !== undefined && known.dtype !== dtype) {
+      throw new CheckpointError(
+        this.site, null, `two tensors see one storage as ${known.dtype} and as ${dtype}, which PyTorch's format cannot say; clone() one of them`,
+      );
+    }
+    const reference = known?.reference ?? this.#add(value, storage, dtype);
+    return new TensorReference(reference, dtype, storage.offset, value.shape, value.strides, value.requiresGrad);
+  }
+
+  #add(tensor: Tensor, storage: { id: bigint; bytes: number }, dtype: DType): StorageReference {
+    const elementBytes = itemSize(dtype);
+    const byteLength = Math.floor(storage.bytes / elementBytes) * elementBytes;
+    // Always "cpu": a file that names a GPU does not open on a machine without one.
+    const reference = new StorageReference(String(this.storages.length), "cpu", byteLength);
+    this.storages.push({ reference, tensor, elementBytes });
+    this.#byIdentity.set(storage.id, { reference, dtype });
+    return reference;
+  }
+}
+
+/**
+ * Runs `use` with the bytes of the whole storage that `tensor` lies on, in CPU memory: the storage's own memory where that is
+ * already so, else a copy that is freed afterwards.
+ */
+export async function withStorageBytes(tensor: Tensor, elements: number, use: (bytes: Uint8Array) => Promise<void>): Promise<void> {
+  if (elements === 0) return use(new Uint8Array(0));
+  using scope = torch.openScope();
+  const bytes = scope.run(() => torch.noGrad(() => {
+    const whole = tensor.detach().asStrided([elements], [1], 0);
+    return whole.to("cpu").sharedBytes();
+  }));
+  await use(bytes);
+}
+
+/** An uninitialised storage of `byteLength` bytes as a uint8 tensor, and its memory to read into. The caller owns the tensor. */
+export function allocateStorage(byteLength: number): { tensor: Tensor; bytes: Uint8Array } {
+  const tensor = torch.keep(torch.empty([byteLength], { dtype: "uint8" }));
+  return { tensor, bytes: byteLength === 0 ? new Uint8Array(0) : tensor.sharedBytes() };
+}
+
+/** The tensor that a reference describes, on a storage from `allocateStorage`. */
+export function viewOfStorage(storage: Tensor, { dtype, size, stride, offset, requiresGrad }: TensorReference): Tensor {
+  const view = torch.scope(() => {
+    const elements = Math.floor(storage.numel() / itemSize(dtype));
+    const typed = storage.narrow(0, 0, elements * itemSize(dtype));
+    return (dtype === "uint8" ? typed : torch.op("view.dtype")(typed, dtype) as Tensor).asStrided([...size], [...stride], offset);
+  });
+  return torch.keep(requiresGrad ? view.requiresGrad_() : view);
+}

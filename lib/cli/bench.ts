@@ -1,0 +1,43 @@
+import { type Command, Option } from "commander";
+import { ensureReady } from "../setup/index.js";
+import { UsageError } from "./usageError.js";
+import { wholeNumber } from "./numberOption.js";
+
+const NAMES = ["ops", "step"] as const;
+
+interface Flags {
+  python: string;
+  upstream?: string;
+  threads: number;
+  rounds: number;
+  quick?: boolean;
+  json?: boolean;
+}
+
+/** `moco bench NAME` */
+export function register(program: Command): void {
+  program
+    .command("bench")
+    .description("measure our speed and memory beside PyTorch's or upstream's, in one run, as ratios")
+    .argument("<name>", `which benchmark: ${NAMES.join(", ")}`)
+    .option("--python <path>", "Python with torch 2.11, the peer; both sides then use its libtorch", "python3")
+    .option("--upstream <dir>", "checkout of facebookresearch/moco-v3 (step); its Python also needs torchvision and timm 0.4.9")
+    .addOption(new Option("--threads <n>", "threads of one operator").argParser(wholeNumber("--threads", 1, 1024)).default(2))
+    .addOption(new Option("--rounds <n>", "measurements of each side").argParser(wholeNumber("--rounds", 1, 1000)).default(5))
+    .option("--quick", "a small batch, to see that it runs")
+    .option("--json", "print the whole result as JSON instead of writing benchmarks/results/NAME.json")
+    .addHelpText("after", "\nExample:\n  $ moco bench step --python venv/bin/python --upstream ../moco-v3")
+    .action(async (name: string, flags: Flags) => {
+      if (!(NAMES as readonly string[]).includes(name)) throw new UsageError(`there is no benchmark "${name}"; choose one of ${NAMES.join(", ")}`);
+      await ensureReady();
+      const { benchmarks, saveResult } = await import("../../scripts/bench/index.js");
+      const result = await benchmarks[name as (typeof NAMES)[number]]!({ ...flags, quick: flags.quick ?? false });
+      if (flags.json) {
+        process.stdout.write(`${JSON.stringify(result)}\n`);
+        return;
+      }
+      const width = Math.max(...Object.keys(result.ratios).map((key) => key.length));
+      for (const [figure, ratio] of Object.entries(result.ratios)) process.stdout.write(`${figure.padEnd(width)}  ${ratio.toFixed(3)} x the peer's\n`);
+      process.stdout.write(`written to ${saveResult(result)}\n`);
+    });
+}

@@ -1,0 +1,41 @@
+import type { Command } from "commander";
+import pc from "picocolors";
+import { type Check, diagnose } from "../setup/index.js";
+
+const SIGNS = { ok: pc.green("✓"), missing: pc.red("✗"), optional: pc.yellow("–") };
+
+/** `moco doctor` */
+export function register(program: Command): void {
+  program
+    .command("doctor")
+    .description("show what was found (Node, libtorch, addon, devices, cache, tools), and for what is missing the command that mends it")
+    .option("--json", "print the findings as JSON")
+    .addHelpText("after", "\nExample:\n  $ moco doctor")
+    .action(async (flags: { json?: boolean }) => {
+      const { checks } = diagnose();
+      const addon = checks.findIndex((each) => each.name === "addon");
+      if (checks[addon]!.status === "ok") checks[addon] = await tryAddon(checks[addon]!);
+      const ready = checks.every((each) => each.status !== "missing");
+      process.stdout.write(flags.json ? `${JSON.stringify({ ready, checks }, null, 2)}\n` : format(checks, ready));
+      if (!ready) process.exitCode = 1;
+    });
+}
+
+// Only loading it shows whether the linker finds everything.
+async function tryAddon(check: Check): Promise<Check> {
+  try {
+    await import("../native.js");
+    return check;
+  } catch (error) {
+    return { name: "addon", status: "missing", found: (error as Error).message.split("\n")[0]!, fix: "npx moco setup" };
+  }
+}
+
+function format(checks: readonly Check[], ready: boolean): string {
+  const width = Math.max(...checks.map((each) => each.name.length));
+  const lines = checks.flatMap((each) => {
+    const line = `${SIGNS[each.status]} ${each.name.padEnd(width)}  ${each.found}`;
+    return each.fix ? [line, `  ${" ".repeat(width)}  → ${pc.bold(each.fix)}`] : [line];
+  });
+  return `${lines.join("\n")}\n\n${ready ? "Everything that is needed is there." : "Something is missing; the arrows show what mends it."}\n`;
+}

@@ -1,0 +1,189 @@
+/**
+ * MoCo v3's two augmentation pipelines (section 4.1 of the paper; they follow BYOL, arXiv 2006.07733, appendix B) as draws of
+ * parameters. The pixels are the native kernels' business.
+ */
+import { DataOptionError } from "./errors.js";
+import { RandomStream } from "./random.js";
+
+/** Probabilities and strengths of one view. */
+export interface ViewRecipe {
+  /** Area of the crop as a fraction of the image's. */
+  cropScale: readonly [number, number];
+  /** Width over height of the crop. */
+  cropRatio: readonly [number, number];
+  jitterProbability: number;
+  /** The factor is uniform in 1 ± this, and at least 0. 0 leaves the operation out. */
+  brightness: number;
+  contrast: number;
+  saturation: number;
+  /** The hue turns by a fraction of a full turn that is uniform in ± this, at most 0.5. 0 leaves the operation out. */
+  hue: number;
+  grayscaleProbability: number;
+  blurProbability: number;
+  /** Standard deviation of the blur in pixels. */
+  blurSigma: readonly [number, number];
+  solarizeProbability: number;
+  /** Values from here on are inverted. */
+  solarizeThreshold: number;
+  flipProbability: number;
+}
+
+/** Changes to the recipe of both views, or of each. */
+export type RecipeChanges = Partial<ViewRecipe> | readonly [Partial<ViewRecipe>, Partial<ViewRecipe>];
+
+/** A rectangle in pixels. */
+export interface Box {
+  top: number;
+  left: number;
+  height: number;
+  width: number;
+}
+
+/** The operations of colour jitter, under the numbers that the native kernels know. */
+export const jitterOperations = { brightness: 0, contrast: 1, saturation: 2, hue: 3 } as const;
+
+export interface JitterParameters {
+  /** Operations in the order in which they are applied. */
+  order: readonly number[];
+  brightness: number;
+  contrast: number;
+  saturation: number;
+  /** Fraction of a turn. */
+  hue: number;
+}
+
+/** What happens to one view of one image, in this order. */
+export interface ViewParameters {
+  crop: Box;
+  jitter: JitterParameters | null;
+  grayscale: boolean;
+  /** Standard deviation in pixels, or null for no blur. */
+  blurSigma: number | null;
+  /** Threshold, or null. */
+  solarize: number | null;
+  flip: boolean;
+}
+
+/**
+ * The recipes of the two views. They differ in blur and solarize only: the first is always blurred, the second rarely, and only the
+ * second is solarized.
+ *
+ * @param cropMin smallest area of a crop as a fraction of the image's; the paper uses 0.08 for ViT and 0.2 for ResNet-50
+ * @throws {DataOptionError} for a probability, range or strength that makes no sense.
+ */
+export function viewRecipes(cropMin = 0.08, changes: RecipeChanges = {}): [ViewRecipe, ViewRecipe] {
+  const shared: ViewRecipe = {
+    cropScale: [cropMin, 1], cropRatio: [3 / 4, 4 / 3],
+    jitterProbability: 0.8, brightness: 0.4, contrast: 0.4, saturation: 0.2, hue: 0.1,
+    grayscaleProbability: 0.2,
+    blurProbability: 1, blurSigma: [0.1, 2],
+    solarizeProbability: 0, solarizeThreshold: 128,
+    flipProbability: 0.5,
+  };
+  const [first, second] = isPair(changes) ? changes : [changes, changes];
+  const recipes: [ViewRecipe, ViewRecipe] = [
+    { ...shared, ...first },
+    { ...shared, blurProbability: 0.1, solarizeProbability: 0.2, ...second },
+  ];
+  recipes.forEach(checkRecipe);
+  return recipes;
+}
+
+function isPair(changes: RecipeChanges): changes is readonly [Partial<ViewRecipe>, Partial<ViewRecipe>] {
+  return Array.isArray(changes);
+}
+
+function checkRecipe(recipe: ViewRecipe): void {
+  const require = (holds: boolean, name: keyof ViewRecipe, limits: string): void => {
+    if (!holds) throw new DataOptionError(`augmentation: ${name} is ${JSON.stringify(recipe[name])}; give ${limits}`);
+  };
+  for (const name of ["jitterProbability", "grayscaleProbability", "blurProbability", "solarizeProbability", "flipProbability"] as const) {
+    require(recipe[name] >= 0 && recipe[name] <= 1, name, "a probability from 0 to 1");
+  }
+  for (const name of ["brightness", "contrast", "saturation"] as const) require(recipe[name] >= 0, name, "0 or more");
+  require(recipe.hue >= 0 && recipe.hue <= 0.5, "hue", "0 to 0.5");
+  const [smallest, largest] = recipe.cropScale;
+  require(smallest > 0 && smallest <= largest && largest <= 1, "cropScale", "two fractions above 0, up to 1, the smaller first");
+  const [narrowest, widest] = recipe.cropRatio;
+  require(narrowest > 0 && narrowest <= widest, "cropRatio", "two ratios above 0, the smaller first");
+  const [sharpest, softest] = recipe.blurSigma;
+  require(sharpest >= 0 && sharpest <= softest && softest <= 1000, "blurSigma", "two numbers from 0 to 1000, the smaller first");
+  const threshold = recipe.solarizeThreshold;
+  require(Number.isInteger(threshold) && threshold >= 0 && threshold <= 256, "solarizeThreshold", "a whole number from 0 to 256");
+}
+
+/** Python's `round`: halves go to the even neighbour. */
+function roundHalfEven(value: number): number {
+  const floor = Math.floor(value);
+  const rest = value - floor;
+  if (rest !== 0.5) return Math.round(value);
+  return floor % 2 === 0 ? floor : floor + 1;
+}
+
+/** Draws a crop as torchvision's `RandomResizedCrop` does: ten tries, then the largest centred crop of an allowed shape. */
+export function drawCrop(
+  width: number, height: number, scale: readonly [number, number], ratio: readonly [number, number], random: RandomStream,
+): Box {
+  const area = width * height;
+  const logRatio = [Math.log(ratio[0]), Math.log(ratio[1])] as const;
+  for (let attempt = 0; attempt < 10; attempt++) {
+    const target = area * random.uniform(scale[0], scale[1]);
+    const aspect = Math.exp(random.uniform(logRatio[0], logRatio[1]));
+    const w = roundHalfEven(Math.sqrt(target * aspect));
+    const h = roundHalfEven(Math.sqrt(target / aspect));
+    if (w > 0 && w <= width && h > 0 && h <= height) {
+      const top = random.integer(height - h + 1);
+      const left = random.integer(width - w + 1);
+      return { top, left, height: h, width: w };
+    }
+  }
+  let w = width;
+  let h = height;
+  if (width / height < ratio[0]) h = Math.min(height, Math.max(1, roundHalfEven(width / ratio[0])));
+  else if (width / height > ratio[1]) w = Math.min(width, Math.max(1, roundHalfEven(height * ratio[1])));
+  return { top: Math.floor((height - h) / 2), left: Math.floor((width - w) / 2), height: h, width: w };
+}
+
+function drawJitter(recipe: ViewRecipe, random: RandomStream): JitterParameters {
+  const factor = (strength: number): number => random.uniform(Math.max(0, 1 - strength), 1 + strength);
+  const drawn = {
+    brightness: factor(recipe.brightness),
+    contrast: factor(recipe.contrast),
+    saturation: factor(recipe.saturation),
+    hue: random.uniform(-recipe.hue, recipe.hue),
+  };
+  const names = Object.keys(jitterOperations) as (keyof typeof jitterOperations)[];
+  const order = [...random.permutation(4)].filter((operation) => recipe[names[operation]!] > 0);
+  return { order, ...drawn };
+}
+
+/** Which view of which sample in which epoch of a run with which seed. */
+export interface ViewKey {
+  seed: number;
+  epoch: number;
+  index: number;
+  view: number;
+}
+
+/**
+ * Draws what happens to one view of one image. The same key and recipe give the same parameters, wherever and whenever they are drawn;
+ * changing one operation's recipe leaves the draws of the others as they were.
+ *
+ * @param width the image's, in pixels
+ */
+export function drawView(recipe: ViewRecipe, width: number, height: number, key: ViewKey): ViewParameters {
+  const { seed, epoch, index, view } = key;
+  // Stream 0 belongs to the sampler.
+  const purpose = (number: number): RandomStream => new RandomStream({ seed, epoch, index, stream: 1 + 8 * view + number });
+  const crop = drawCrop(width, height, recipe.cropScale, recipe.cropRatio, purpose(0));
+  const jitter = purpose(1);
+  const blur = purpose(3);
+  return {
+    crop,
+    jitter: jitter.chance(recipe.jitterProbability) ? drawJitter(recipe, jitter) : null,
+    grayscale: purpose(2).chance(recipe.grayscaleProbability),
+    blurSigma: blur.chance(recipe.blurProbability) ? blur.uniform(recipe.blurSigma[0], recipe.blurSigma[1]) : null,
+    solarize: purpose(4).chance(recipe.solarizeProbability) ? recipe.solarizeThreshold : null,
+    flip: purpose(5).chance(recipe.flipProbability),
+  };
+}

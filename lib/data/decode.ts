@@ -1,0 +1,80 @@
+/**
+ * Image files to pixels, with the meaning of PIL's `convert("RGB")`: alpha is dropped, not composited; orientation tags, colour
+ * profiles and gamma are ignored; the content decides the format, not the name; animations give their first frame.
+ *
+ * Two known differences: 16-bit grayscale keeps its high byte (PIL turns everything above 255 white), and pixels that a GIF marks
+ * transparent are black (PIL shows the palette's colour).
+ */
+import sharp from "sharp";
+import { decodeBmp } from "./bmp.js";
+import { maxPixels, type DecodedImage } from "./decodedImage.js";
+import { decodeNetpbm } from "./netpbm.js";
+
+export type ImageFormat = "jpeg" | "png" | "webp" | "gif" | "tiff" | "avif" | "bmp" | "netpbm";
+
+function startsWith(bytes: Uint8Array, text: string, at = 0): boolean {
+  if (bytes.length < at + text.length) return false;
+  for (let i = 0; i < text.length; i++) if (bytes[at + i] !== text.charCodeAt(i)) return false;
+  return true;
+}
+
+/** The format that the first bytes announce, or null. */
+export function sniffFormat(bytes: Uint8Array): ImageFormat | null {
+  if (startsWith(bytes, "\xff\xd8\xff")) return "jpeg";
+  if (startsWith(bytes, "\x89PNG\r\n\x1a\n")) return "png";
+  if (startsWith(bytes, "RIFF") && startsWith(bytes, "WEBP", 8)) return "webp";
+  if (startsWith(bytes, "GIF87a") || startsWith(bytes, "GIF89a")) return "gif";
+  if (startsWith(bytes, "II*\0") || startsWith(bytes, "MM\0*") || startsWith(bytes, "II+\0") || startsWith(bytes, "MM\0+")) return "tiff";
+  if (startsWith(bytes, "ftypavif", 4) || startsWith(bytes, "ftypavis", 4)) return "avif";
+  if (startsWith(bytes, "BM")) return "bmp";
+  if (bytes[0] === 0x50 && bytes[1]! >= 0x31 && bytes[1]! <= 0x36) return "netpbm"; // P1 to P6
+  return null;
+}
+
+/** Number of colour components that a JPEG's frame header declares, or 0 when it has none. */
+function jpegComponents(bytes: Uint8Array): number {
+  let at = 2;
+  while (at + 9 < bytes.length) {
+    if (bytes[at] !== 0xff) return 0;
+    const marker = bytes[at + 1]!;
+    if (marker === 0xff) {
+      at++; // fill byte
+    } else if (marker >= 0xc0 && marker <= 0xcf && marker !== 0xc4 && marker !== 0xc8 && marker !== 0xcc) {
+      return bytes[at + 9]!;
+    } else {
+      at += 2 + (bytes[at + 2]! << 8) + bytes[at + 3]!;
+    }
+  }
+  return 0;
+}
+
+/**
+ * Decodes a JPEG (baseline, progressive, CMYK, grayscale), PNG, WebP, GIF, TIFF, AVIF, BMP or PPM/PGM/PBM file.
+ *
+ * Decoding runs off the JavaScript thread, except BMP and PPM.
+ *
+ * @throws an `Error` that says what is wrong with the file: empty, unknown, truncated, corrupt or too large.
+ */
+export async function decodeImage(bytes: Uint8Array): Promise<DecodedImage> {
+  if (bytes.length === 0) throw new Error("the file is empty");
+  const format = sniffFormat(bytes);
+  if (format === null) throw new Error("not an image in a known format (its first bytes match none)");
+  if (format === "bmp") return decodeBmp(bytes);
+  if (format === "netpbm") return decodeNetpbm(bytes);
+
+  const image = sharp(bytes, { failOn: "error", ignoreIcc: true, limitInputPixels: maxPixels });
+  const inks = format === "jpeg" ? jpegComponents(bytes) === 4 : format === "tiff" && (await image.metadata()).space === "cmyk";
+  const samples = inks ? image.pipelineColourspace("cmyk").toColourspace("cmyk") : image.removeAlpha().toColourspace("srgb");
+  const { data, info } = await samples.raw({ depth: "uchar" }).toBuffer({ resolveWithObject: true });
+  const { width, height, channels } = info;
+  const pixels = width * height;
+  if (channels === 3) return { data, width, height };
+  const rgb = new Uint8Array(3 * pixels);
+  if (inks && channels === 4) {
+    // Loaded when first needed: most threads that decode never meet such a file.
+    const { native } = await import("../native.js");
+    native.cmykToRgb(data, rgb);
+    return { data: rgb, width, height };
+  }
+  throw new Error(`${channels} channels after decoding, which is no layout that can become RGB`);
+}

@@ -1,0 +1,106 @@
+import cliProgress from "cli-progress";
+import type { StepEntry } from "./runLog.js";
+
+/** What a progress line needs to know about the run. */
+export interface ProgressOptions {
+  epochs: number;
+  stepsPerEpoch: number;
+  /** Without a terminal: steps from one line to the next. */
+  printEvery: number;
+  /** Step after which the run stops, where that is not its end. */
+  lastStep?: number;
+  stream?: NodeJS.WriteStream;
+}
+
+/** Steps over which speed and waiting are averaged: long enough to be steady, short enough to follow a change. */
+const AVERAGED_STEPS = 20;
+
+const BAR_FORMAT = "epoch {epoch} [{bar}] {value}/{total}  {figures}";
+
+/**
+ * Shows a training run: on a terminal a bar for each epoch, which stays when the epoch is done; elsewhere a line every few steps.
+ *
+ * Written to standard error, so that results on standard output can be piped.
+ */
+export class TrainingProgress {
+  readonly #options: ProgressOptions;
+  readonly #stream: NodeJS.WriteStream;
+  readonly #recent: StepEntry[] = [];
+  #bar: cliProgress.SingleBar | null = null;
+  #barEpoch = -1;
+
+  constructor(options: ProgressOptions) {
+    this.#options = options;
+    this.#stream = options.stream ?? process.stderr;
+  }
+
+  step(entry: StepEntry): void {
+    if (this.#recent.push(entry) > AVERAGED_STEPS) this.#recent.shift();
+    if (this.#stream.isTTY) this.#drawBar(entry);
+    else if (entry.stepInEpoch % this.#options.printEvery === 0) this.#printLine(entry);
+  }
+
+  /** A line of its own, between the bars. */
+  note(line: string): void {
+    this.stop();
+    this.#stream.write(`${line}\n`);
+  }
+
+  /** Leaves the line as it is; the next step begins another. */
+  stop(): void {
+    this.#bar?.stop();
+    this.#bar = null;
+  }
+
+  #drawBar(entry: StepEntry): void {
+    const { epochs, stepsPerEpoch } = this.#options;
+    const payload = { epoch: `${entry.epoch + 1}/${epochs}`, figures: this.#figures(entry) };
+    if (this.#bar === null || this.#barEpoch !== entry.epoch) {
+      this.stop();
+      this.#barEpoch = entry.epoch;
+      this.#bar = new cliProgress.SingleBar(
+        { format: BAR_FORMAT, stream: this.#stream, hideCursor: true, barsize: 16, fps: 10 }, cliProgress.Presets.rect,
+      );
+      this.#bar.start(stepsPerEpoch, entry.stepInEpoch, payload);
+    }
+    this.#bar.update(entry.stepInEpoch + 1, payload);
+    if (entry.stepInEpoch + 1 === stepsPerEpoch) this.stop();
+  }
+
+  #printLine(entry: StepEntry): void {
+    const { epochs, stepsPerEpoch } = this.#options;
+    const done = String(entry.stepInEpoch + 1).padStart(String(stepsPerEpoch).length);
+    this.#stream.write(`epoch ${entry.epoch + 1}/${epochs}  step ${done}/${stepsPerEpoch}  ${this.#figures(entry)}\n`);
+  }
+
+  #figures(entry: StepEntry): string {
+    const { epochs, stepsPerEpoch, lastStep = epochs * stepsPerEpoch } = this.#options;
+    const sum = (field: "stepMs" | "dataWaitMs"): number => this.#recent.reduce((total, each) => total + each[field], 0);
+    const stepMs = sum("stepMs") / this.#recent.length;
+    const images = entry.imagesPerSecond * entry.stepMs; // of one step, times 1000
+    return [
+      `loss ${entry.loss.toFixed(4)}`,
+      `lr ${entry.lr.toExponential(2)}`,
+      `m ${entry.momentum.toFixed(4)}`,
+      `${significant(images / stepMs)} img/s`,
+      `wait ${Math.round((100 * sum("dataWaitMs")) / sum("stepMs"))}%`,
+      `left ${formatDuration(((lastStep - entry.step - 1) * stepMs) / 1000)}`,
+    ].join("  ");
+  }
+}
+
+function significant(value: number): string {
+  return value >= 100 ? String(Math.round(value)) : value.toPrecision(2);
+}
+
+/** Seconds as a person says them: `8s`, `3m 12s`, `2h 05m`, `4d 06h`. */
+export function formatDuration(seconds: number): string {
+  const whole = Math.max(0, Math.round(seconds));
+  const pair = (large: number, largeUnit: string, small: number, smallUnit: string): string =>
+    `${large}${largeUnit} ${String(small).padStart(2, "0")}${smallUnit}`;
+  if (whole < 60) return `${whole}s`;
+  if (whole < 3600) return pair(Math.floor(whole / 60), "m", whole % 60, "s");
+  const minutes = Math.floor(whole / 60);
+  if (minutes < 24 * 60) return pair(Math.floor(minutes / 60), "h", minutes % 60, "m");
+  return pair(Math.floor(minutes / (24 * 60)), "d", Math.floor(minutes / 60) % 24, "h");
+}

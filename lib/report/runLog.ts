@@ -1,0 +1,165 @@
+import { closeSync, openSync, readFileSync, writeSync } from "node:fs";
+
+/** Name of the log in a run's folder. */
+export const RUN_LOG = "log.jsonl";
+
+/** First line of a log, and once more whenever a run is resumed: what was asked for, and with what it runs. */
+export interface RunEntry {
+  kind: "run";
+  /** ISO 8601. */
+  started: string;
+  /** Every option, defaults filled in. */
+  options: Record<string, unknown>;
+  versions: Record<string, string>;
+  device: string;
+  images: number;
+  epochs: number;
+  stepsPerEpoch: number;
+  /** First step that follows; above 0 in a run that was resumed. */
+  firstStep: number;
+  /** Checkpoint that the run went on from. */
+  resumedFrom: string | null;
+}
+
+export interface StepEntry {
+  kind: "step";
+  /** Counts from 0 over the whole run. */
+  step: number;
+  /** Counts from 0. */
+  epoch: number;
+  stepInEpoch: number;
+  loss: number;
+  lr: number;
+  /** Of the momentum encoder. */
+  momentum: number;
+  /** Euclidean norm of all gradients. */
+  gradientNorm: number;
+  /** The step's images over its time, the wait for data included. */
+  imagesPerSecond: number;
+  /** Time that the step waited for its images. */
+  dataWaitMs: number;
+  /** Time from the end of the step before to the end of this one. */
+  stepMs: number;
+  /** The gradient scaler's scale in float16 training. */
+  scale?: number;
+}
+
+/** An image that could not be read and was left out. */
+export interface BadImageEntry {
+  kind: "badImage";
+  path: string;
+  reason: string;
+}
+
+export interface CheckpointEntry {
+  kind: "checkpoint";
+  /** File name in the run's folder. */
+  file: string;
+  /** Steps done when it was written. */
+  steps: number;
+}
+
+export interface EndEntry {
+  kind: "end";
+  reason: "finished" | "stop-after" | "interrupted" | "failed";
+  message?: string;
+  seconds: number;
+}
+
+export type LogEntry = RunEntry | StepEntry | BadImageEntry | CheckpointEntry | EndEntry;
+
+/** A log that cannot be read. */
+export class RunLogError extends Error {
+  override readonly name = "RunLogError";
+}
+
+/**
+ * Writes a run's log, one JSON object a line. Each line is on its way to the disk before `write` returns, so a run that dies leaves a log up
+ * to its last step.
+ */
+export class RunLog {
+  readonly #file: number;
+
+  /** Opens the log at `path`, to add to what it has. */
+  constructor(readonly path: string) {
+    this.#file = openSync(path, "a+");
+    // A run that was killed in the middle of a line must not swallow the next one.
+    const content = readFileSync(path);
+    if (content.length > 0 && content.at(-1) !== 0x0a) writeSync(this.#file, "\n");
+  }
+
+  write(entry: LogEntry): void {
+    writeSync(this.#file, `${JSON.stringify(entry)}\n`);
+  }
+
+  close(): void {
+    closeSync(this.#file);
+  }
+}
+
+/** What a log tells, put in order. */
+export interface RunRecord {
+  /** The run's beginning, and each time it was resumed. */
+  runs: RunEntry[];
+  /** By step. Steps that a resumed run did again are there once, as they went the last time. */
+  steps: StepEntry[];
+  badImages: BadImageEntry[];
+  checkpoints: CheckpointEntry[];
+  /** How the run ended, or null while it runs or where it was killed. */
+  end: EndEntry | null;
+}
+
+/**
+ * Reads a run's log. A last line that was cut off is left out; so are lines of kinds that this version does not know.
+ *
+ * @throws RunLogError when the file cannot be read, does not begin as a log does, or has a line inside that is not JSON
+ * @example
+ * const { steps } = readRunLog("runs/resnet50/log.jsonl");
+ * const losses = steps.map(({ loss }) => loss);
+ */
+export function readRunLog(path: string): RunRecord {
+  const entries = parseLines(path, readText(path));
+  const record: RunRecord = { runs: [], steps: [], badImages: [], checkpoints: [], end: null };
+  let steps: StepEntry[] = [];
+  for (const entry of entries) {
+    if (entry.kind !== "end") record.end = null;
+    switch (entry.kind) {
+      case "run":
+        record.runs.push(entry);
+        // A run that was killed is resumed from its last checkpoint; what came after that was lost.
+        steps = steps.filter(({ step }) => step < entry.firstStep);
+        break;
+      case "step": steps.push(entry); break;
+      case "badImage": record.badImages.push(entry); break;
+      case "checkpoint": record.checkpoints.push(entry); break;
+      case "end": record.end = entry; break;
+    }
+  }
+  record.steps = steps;
+  if (record.runs.length === 0) {
+    throw new RunLogError(`${path} has no line that begins a run; give the ${RUN_LOG} that "moco pretrain" wrote`);
+  }
+  return record;
+}
+
+function readText(path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch (error) {
+    throw new RunLogError(`${path} cannot be read: ${(error as Error).message}; give the ${RUN_LOG} of a run's folder`, { cause: error });
+  }
+}
+
+function parseLines(path: string, text: string): LogEntry[] {
+  const lines = text.split("\n");
+  return lines.flatMap((line, i) => {
+    if (line.trim() === "") return [];
+    try {
+      return [JSON.parse(line) as LogEntry];
+    } catch (error) {
+      // The last line, or one before a line that a resumed run began anew, may be cut.
+      if (i === lines.length - 1 || lines[i + 1]?.startsWith('{"kind":"run"')) return [];
+      throw new RunLogError(`${path}, line ${i + 1} is not JSON (${(error as Error).message}); delete the line to read the rest`);
+    }
+  });
+}

@@ -1,0 +1,147 @@
+import { spawn, spawnSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import { createWriteStream, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { availableParallelism } from "node:os";
+import { dirname, join, relative } from "node:path";
+import { type Config, childEnvironment } from "../config.js";
+import { BuildError } from "./errors.js";
+import { installCommand } from "./installCommand.js";
+import { withLock } from "./lock.mjs";
+import { packageRoot } from "./packageRoot.js";
+import { say, startProgress } from "./progress.js";
+import type { LibtorchLocation } from "./torchFolder.js";
+
+/** Where to build. */
+export interface BuildOptions {
+  /** The folder with CMakeLists.txt. Default: this package. */
+  readonly root?: string;
+  /** The folder to build in. Default: `build` in the root. */
+  readonly out?: string;
+}
+
+const ADDONS = ["moco.node", "moco_loader.node"];
+// Torch's headers need this much memory for each file that is compiled at the same time.
+const BYTES_PER_COMPILER = 1.5e9;
+const LINES_SHOWN = 30;
+
+/** Whether the addon is built from these sources for this libtorch. */
+export function isAddonFresh(libtorch: LibtorchLocation, { root = packageRoot, out = join(root, "build") }: BuildOptions = {}): boolean {
+  const folder = join(out, "Release");
+  return ADDONS.every((each) => existsSync(join(folder, each))) && readStamp(folder) === fingerprint(libtorch, root);
+}
+
+/**
+ * Builds the addon for a libtorch with cmake-js, unless it is up to date. Needs no network: Node-API's headers are a package.
+ *
+ * @throws {BuildError} with the compiler's last lines and what to do.
+ */
+export async function buildAddon(config: Config, libtorch: LibtorchLocation, options: BuildOptions = {}): Promise<void> {
+  if (isAddonFresh(libtorch, options)) return;
+  const { root = packageRoot, out = join(root, "build") } = options;
+  const onWait = (holder: string): void => say(config, `Waiting for the build that ${holder} has begun`);
+  const build = async (): Promise<void> => {
+    if (isAddonFresh(libtorch, options)) return;
+    const folder = join(out, "Release");
+    mkdirSync(folder, { recursive: true });
+    // Gone while the addon is being built, so that nobody loads half a file.
+    rmSync(join(folder, "moco.stamp"), { force: true });
+    const stamp = fingerprint(libtorch, root);
+    assertCMake();
+    const log = join(out, "addon.log");
+    rmSync(log, { force: true });
+    const definitions = [
+      `--CDMOCO_TORCH_INCLUDE=${libtorch.includeDirs.join(";")}`,
+      `--CDMOCO_TORCH_LIB=${libtorch.libDir}`,
+      `--CDMOCO_TORCH_VERSION=${libtorch.version}`,
+    ];
+    const place = ["--directory", root, "--out", out];
+    const progress = startProgress(config, `Building the addon for libtorch ${libtorch.version}`, 100, "steps");
+    const run = (command: string): Promise<string | null> => runCMake([command, ...place, ...definitions], log, (percent) => progress.update(percent));
+    let failure: string | null;
+    try {
+      failure = await run("configure");
+      if (failure !== null) {
+        // A build folder that was moved, or made with another generator, cannot be configured again; a new one can.
+        for (const each of ["CMakeCache.txt", "CMakeFiles"]) rmSync(join(out, each), { recursive: true, force: true });
+        failure = await run("configure");
+      }
+      failure ??= await run("build");
+    } finally {
+      progress.end();
+    }
+    if (failure !== null) throw explain(failure, log);
+    for (const each of ADDONS) {
+      if (!existsSync(join(folder, each))) throw new BuildError(`The build ended without ${join(folder, each)}; its output is in ${log}`);
+    }
+    writeFileSync(join(folder, "moco.stamp"), `${stamp}\n`);
+  };
+  await withLock(join(out, "addon.lock"), build, { onWait });
+}
+
+/** Whether a program runs, by its `--version`; the version's first line if it does. */
+export function programVersion(command: string): string | null {
+  const result = spawnSync(command, ["--version"], { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] });
+  return result.status === 0 ? result.stdout.split("\n")[0]!.trim() : null;
+}
+
+/** Runs a cmake-js command, its output into the log; answers what it printed if it failed. */
+function runCMake(args: string[], log: string, onPercent: (percent: number) => void): Promise<string | null> {
+  const require = createRequire(import.meta.url);
+  const tool = join(dirname(require.resolve("cmake-js/package.json")), "bin", "cmake-js");
+  const file = createWriteStream(log, { flags: "a" });
+  return new Promise((resolve, reject) => {
+    const parallel = args[0] === "build" ? ["--parallel", String(compilers())] : [];
+    const child = spawn(process.execPath, [tool, ...args, ...parallel], { env: childEnvironment(), stdio: ["ignore", "pipe", "pipe"] });
+    let output = "";
+    const collect = (chunk: Buffer): void => {
+      const text = chunk.toString();
+      file.write(text);
+      output = (output + text).slice(-100_000);
+      const steps = [...text.matchAll(/\[\s*(\d+)(?:%|\/(\d+))\]/g)].pop(); // make's [ 40%], Ninja's [4/10]
+      if (steps) onPercent(steps[2] ? Math.round((Number(steps[1]) / Number(steps[2])) * 100) : Number(steps[1]));
+    };
+    child.stdout.on("data", collect);
+    child.stderr.on("data", collect);
+    child.on("error", reject);
+    child.on("close", (code) => file.end(() => resolve(code === 0 ? null : output)));
+  });
+}
+
+function compilers(): number {
+  return Math.max(1, Math.min(availableParallelism(), Math.floor(process.availableMemory() / BYTES_PER_COMPILER)));
+}
+
+function assertCMake(): void {
+  if (!programVersion("cmake")) throw new BuildError(`CMake, which builds the addon, was not found. Install it: ${installCommand("cmake")}`);
+}
+
+function explain(output: string, log: string): BuildError {
+  if (/No CMAKE_CXX_COMPILER could be found|CMAKE_CXX_COMPILER not set|unable to find a C\+\+ compiler/i.test(output)) {
+    return new BuildError(`No C++ compiler was found. Install one: ${installCommand("compiler")}`);
+  }
+  if (/Killed signal terminated|signal 9|out of memory/i.test(output)) {
+    return new BuildError(`The compiler ran out of memory. Close other programs (2 GB are enough), and run \`moco setup\` again. Its output is in ${log}`);
+  }
+  const lines = output.trimEnd().split("\n");
+  const first = lines.findIndex((line) => /\berror\b/i.test(line));
+  const shown = lines.slice(first < 0 ? -LINES_SHOWN : first, first < 0 ? undefined : first + LINES_SHOWN);
+  return new BuildError(`The addon did not build:\n${shown.join("\n")}\nThe whole output is in ${log}; mend it and run \`moco setup\` again`);
+}
+
+function readStamp(folder: string): string | null {
+  const file = join(folder, "moco.stamp");
+  return existsSync(file) ? readFileSync(file, "utf8").trim() : null;
+}
+
+function fingerprint(libtorch: LibtorchLocation, root: string): string {
+  const hash = createHash("sha256");
+  hash.update(JSON.stringify([libtorch.root, libtorch.build, process.platform, process.arch]));
+  const native = join(root, "native");
+  const sources = existsSync(native) ? readdirSync(native, { withFileTypes: true, recursive: true }) : [];
+  const files = sources.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
+  for (const file of [join(root, "CMakeLists.txt"), ...files.sort()]) {
+    if (existsSync(file)) hash.update(`${relative(root, file)}\0`).update(readFileSync(file)).update("\0");
+  }
+  return hash.digest("hex");
+}

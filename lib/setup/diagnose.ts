@@ -1,0 +1,116 @@
+import { existsSync } from "node:fs";
+import { availableParallelism, totalmem } from "node:os";
+import { join } from "node:path";
+import { type Config, readConfig } from "../config.js";
+import { isAddonFresh, programVersion } from "./buildAddon.js";
+import { SetupError } from "./errors.js";
+import { findLibtorch, type LibtorchLocation } from "./findLibtorch.js";
+import { installCommand } from "./installCommand.js";
+import { hasNvidiaDriver } from "./nvidiaDriver.js";
+import { packageRoot } from "./packageRoot.js";
+import { findPython } from "./python.js";
+
+/** One thing that was looked at. */
+export interface Check {
+  readonly name: string;
+  /** `optional`: missing, but nothing needs it as things are. */
+  readonly status: "ok" | "missing" | "optional";
+  /** What was found, or what is wrong. */
+  readonly found: string;
+  /** The command that mends it. */
+  readonly fix?: string;
+}
+
+/** What `moco doctor` prints. */
+export interface Diagnosis {
+  /** Whether nothing that is needed is missing. */
+  readonly ready: boolean;
+  readonly checks: Check[];
+}
+
+const OLDEST_NODE = [20, 19] as const;
+
+/** Looks at everything that the package needs, without changing or loading anything. */
+export function diagnose(config: Config = readConfig()): Diagnosis {
+  const libtorch = lookForLibtorch(config);
+  const location = "root" in libtorch ? libtorch : null;
+  const fresh = location !== null && isAddonFresh(location);
+  const checks = [
+    checkNode(),
+    location ? ok("libtorch", `${location.build} at ${location.root} (${describeSource(location)})`) : (libtorch as Check),
+    checkAddon(location, fresh),
+    checkDevices(location),
+    ok("cache", config.cache),
+    checkPython(config, location !== null),
+    checkTool("compiler", ["c++", "g++", "clang++"], fresh),
+    checkTool("cmake", ["cmake"], fresh),
+  ];
+  return { ready: checks.every((each) => each.status !== "missing"), checks };
+}
+
+function ok(name: string, found: string): Check {
+  return { name, status: "ok", found };
+}
+
+function checkNode(): Check {
+  const [major = 0, minor = 0] = process.versions.node.split(".").map(Number);
+  if (major > OLDEST_NODE[0] || (major === OLDEST_NODE[0] && minor >= OLDEST_NODE[1])) return ok("node", process.versions.node);
+  const found = `${process.versions.node} is older than ${OLDEST_NODE.join(".")}`;
+  return { name: "node", status: "missing", found, fix: "install Node 22 from https://nodejs.org (or: nvm install 22)" };
+}
+
+function lookForLibtorch(config: Config): LibtorchLocation | Check {
+  try {
+    return findLibtorch(config);
+  } catch (error) {
+    if (!(error instanceof SetupError)) throw error;
+    const wrong = config.libtorch ? "unset LIBTORCH" : config.usePytorch ? "python3 -m pip install torch==2.11.0" : "npx moco setup";
+    return { name: "libtorch", status: "missing", found: placesTried(error), fix: wrong };
+  }
+}
+
+function describeSource(location: LibtorchLocation): string {
+  if (location.source === "LIBTORCH") return "named by LIBTORCH";
+  return location.source === "python" ? "Python's, by LIBTORCH_USE_PYTORCH" : "from the cache";
+}
+
+function checkAddon(location: LibtorchLocation | null, fresh: boolean): Check {
+  const file = join(packageRoot, "build", "Release", "moco.node");
+  if (fresh) return ok("addon", `${file}, built for libtorch ${location!.version}`);
+  const found = existsSync(file) ? `${file} was built from other sources or for another libtorch` : "not built";
+  return { name: "addon", status: "missing", found, fix: "npx moco setup" };
+}
+
+function checkDevices(location: LibtorchLocation | null): Check {
+  const cpu = `cpu (${availableParallelism()} threads, ${(totalmem() / 1e9).toFixed(0)} GB)`;
+  if (!hasNvidiaDriver()) return ok("devices", `${cpu}; no NVIDIA driver`);
+  if (location?.cuda) return ok("devices", `${cpu}, cuda`);
+  return { name: "devices", status: "optional", found: `${cpu}; an NVIDIA driver, but libtorch is without CUDA`, fix: "npx moco setup --cuda" };
+}
+
+function checkPython(config: Config, hasLibtorch: boolean): Check {
+  const needed = hasLibtorch ? "optional" : "missing";
+  try {
+    const python = findPython(config);
+    const found = `${python.version} (${python.command})`;
+    if (python.hasPip) return ok("python", `${found} with pip`);
+    return { name: "python", status: needed, found: `${found} without pip`, fix: installCommand("pip") };
+  } catch (error) {
+    if (!(error instanceof SetupError)) throw error;
+    return { name: "python", status: needed, found: placesTried(error), fix: installCommand("python") };
+  }
+}
+
+// The places that an error lists, without the ways out at its end.
+function placesTried(error: SetupError): string {
+  const lines = error.message.split("\n").filter((line) => line.startsWith("  ") && !/^ {2}\d\./.test(line));
+  return lines.map((line) => line.trim()).join("; ");
+}
+
+function checkTool(name: "compiler" | "cmake", commands: string[], fresh: boolean): Check {
+  for (const command of commands) {
+    const version = programVersion(command);
+    if (version) return ok(name, version);
+  }
+  return { name, status: fresh ? "optional" : "missing", found: "not found", fix: installCommand(name) };
+}

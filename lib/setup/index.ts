@@ -1,0 +1,38 @@
+import { type Config, readConfig } from "../config.js";
+import { buildAddon } from "./buildAddon.js";
+import { LibtorchNotFoundError } from "./errors.js";
+import { fetchLibtorch } from "./fetchLibtorch.js";
+import { findLibtorch, type LibtorchLocation } from "./findLibtorch.js";
+
+export { buildAddon, isAddonFresh } from "./buildAddon.js";
+export { type Check, diagnose, type Diagnosis } from "./diagnose.js";
+export * from "./errors.js";
+export { fetchLibtorch, type FetchOptions } from "./fetchLibtorch.js";
+export { findLibtorch, type LibtorchLocation } from "./findLibtorch.js";
+export { installArchive } from "./installArchive.js";
+export { packageRoot } from "./packageRoot.js";
+
+/**
+ * Makes sure that libtorch is there and the addon is built for it; fetches and builds what is missing. A command that needs
+ * libtorch awaits this before it imports anything from `lib/torch` or above. Takes milliseconds when all is up to date.
+ *
+ * @throws {SetupError} naming what failed and what to do.
+ * @example
+ * await ensureReady();
+ * const { pretrain } = await import("../train/pretrain.js");
+ */
+export async function ensureReady(config: Config = readConfig()): Promise<LibtorchLocation> {
+  const libtorch = await findOrFetch(config);
+  await buildAddon(config, libtorch);
+  return libtorch;
+}
+
+async function findOrFetch(config: Config): Promise<LibtorchLocation> {
+  try {
+    return findLibtorch(config);
+  } catch (error) {
+    // What the user has named is used or refused, never replaced.
+    if (!(error instanceof LibtorchNotFoundError) || config.libtorch || config.usePytorch) throw error;
+    return await fetchLibtorch(config);
+  }
+}

@@ -1,0 +1,214 @@
+import { randomInt } from "node:crypto";
+import { availableParallelism } from "node:os";
+import type { ImageSource, RecipeChanges } from "../data/index.js";
+import type { Module } from "../nn/index.js";
+import { AdamW, LARS, scaledLearningRate, type Optimizer } from "../optim/index.js";
+import * as torch from "../torch/index.js";
+import type { Tensor } from "../torch/index.js";
+
+export type Precision = "fp32" | "bf16" | "fp16";
+export type OptimizerName = "lars" | "adamw";
+
+/** Options of {@link pretrain}. Defaults are upstream's. */
+export interface PretrainOptions {
+  /** A folder of images, or any other source of them. */
+  data: string | ImageSource;
+
+  /** Name of an architecture, or a function that builds a `VisionTransformer` or a `ResNet`. Default `"resnet50"`. */
+  encoder?: string | ((numClasses: number) => Module);
+  /** What checkpoints call an encoder that is given as a function. Default `"custom"`. */
+  arch?: string;
+  /** Pixels of the square views. Default 224. */
+  imageSize?: number;
+  /** Pixels of a patch's side, for a ViT given by name. Default 16. */
+  patchSize?: number;
+  /** Freeze a ViT's patch projection at its random start. Default false. */
+  stopGradConv1?: boolean;
+
+  /** Length of the contrasted features. Default 256. */
+  dim?: number;
+  /** Hidden width of projector and predictor. Default 4096. */
+  mlpDim?: number;
+  /** Default 1; the paper's recipes use 0.2 for ViTs. */
+  temperature?: number;
+  /** Momentum of the momentum encoder. Default 0.99. */
+  m?: number;
+  /** Raise `m` to 1 along half a cosine cycle. Default false. */
+  mCos?: boolean;
+
+  /** Default `"lars"`; the paper's recipes use `"adamw"` for ViTs. */
+  optimizer?: OptimizerName;
+  /** Learning rate for a batch of 256, scaled linearly with the batch size. Default 0.6. */
+  baseLr?: number;
+  /** Learning rate as it is, in place of `baseLr`. */
+  lr?: number;
+  /** Default 1e-6. */
+  weightDecay?: number;
+  /** Of LARS. Default 0.9. */
+  momentum?: number;
+  /** Of AdamW. Default [0.9, 0.999]. */
+  betas?: [number, number];
+
+  /** Default 100. */
+  epochs?: number;
+  /** Length of the linear warm-up of the learning rate. Default 10. */
+  warmupEpochs?: number;
+  /** First epoch, counted from 0; a checkpoint that is resumed knows better. Default 0. */
+  startEpoch?: number;
+  /** Default 4096. */
+  batchSize?: number;
+  /** Smallest area of a crop as a fraction of the image's. Default 0.08. */
+  cropMin?: number;
+  /** Changes to upstream's augmentations. */
+  augmentation?: RecipeChanges;
+
+  /** `"cpu"`, `"cuda"` or `"cuda:N"`. Default: the first GPU, where there is one. */
+  device?: string;
+  /** Default: float16 on a GPU, as upstream, and float32 on the CPU. */
+  precision?: Precision;
+  /** Default: a random one, or that of the checkpoint that is resumed. */
+  seed?: number;
+  /** Threads of one operator on the CPU. Default: libtorch's choice. */
+  threads?: number;
+  /** Threads that prepare images, at most as many as the machine has. Default 32. */
+  workers?: number;
+  /** Keep decoded images in memory, as far as they fit. Default false. */
+  cacheImages?: boolean;
+  /** Fraction of the images that may be unreadable. Default 0.01. */
+  maxBad?: number;
+
+  /** Folder for checkpoints and log. Without it nothing is written. */
+  out?: string;
+  /** A checkpoint of ours or of upstream's to go on from, or the folder of a run for its latest. */
+  resume?: string;
+  /** Epochs from one checkpoint to the next; the last epoch always has one. Default 1. */
+  saveEveryEpochs?: number;
+  /** Also save every so many steps; the next checkpoint replaces such a one. Default 0: don't. */
+  saveEverySteps?: number;
+  /** Stop after this many steps of this call, and save. Default: run to the end. */
+  stopAfter?: number;
+}
+
+/** An option of a training has a value that it cannot have. */
+export class PretrainOptionError extends Error {
+  override readonly name = "PretrainOptionError";
+}
+
+/** The options with every default filled in. */
+export type Recipe = ReturnType<typeof resolveOptions>;
+
+/**
+ * Fills in upstream's defaults and checks every value, before anything is read or built.
+ *
+ * @throws PretrainOptionError that names the option, its value and what is allowed
+ */
+export function resolveOptions(options: PretrainOptions) {
+  const { encoder = "resnet50", batchSize = 4096, baseLr = 0.6 } = options;
+  const device = resolveDevice(options.device);
+  const given = {
+    encoder,
+    arch: options.arch ?? (typeof encoder === "string" ? encoder : "custom"),
+    imageSize: options.imageSize ?? 224,
+    patchSize: options.patchSize ?? null,
+    stopGradConv1: options.stopGradConv1 ?? false,
+    dim: options.dim ?? 256,
+    mlpDim: options.mlpDim ?? 4096,
+    temperature: options.temperature ?? 1,
+    m: options.m ?? 0.99,
+    mCos: options.mCos ?? false,
+    optimizer: options.optimizer ?? "lars",
+    lr: options.lr ?? scaledLearningRate(baseLr, batchSize),
+    weightDecay: options.weightDecay ?? 1e-6,
+    momentum: options.momentum ?? 0.9,
+    betas: options.betas ?? ([0.9, 0.999] as [number, number]),
+    epochs: options.epochs ?? 100,
+    warmupEpochs: options.warmupEpochs ?? 10,
+    startEpoch: options.startEpoch ?? 0,
+    batchSize,
+    cropMin: options.cropMin ?? 0.08,
+    augmentation: options.augmentation ?? null,
+    device,
+    precision: options.precision ?? (device === "cpu" ? "fp32" : "fp16"),
+    seed: options.seed ?? null,
+    threads: options.threads ?? null,
+    workers: Math.min(options.workers ?? 32, availableParallelism()),
+    cacheImages: options.cacheImages ?? false,
+    maxBad: options.maxBad ?? 0.01,
+    out: options.out ?? null,
+    resume: options.resume ?? null,
+    saveEveryEpochs: options.saveEveryEpochs ?? 1,
+    saveEverySteps: options.saveEverySteps ?? 0,
+    stopAfter: options.stopAfter ?? null,
+  };
+  const { threads, stopAfter, seed, patchSize, precision, optimizer, betas } = given;
+
+  for (const name of ["imageSize", "dim", "mlpDim", "epochs", "saveEveryEpochs"] as const) requireWhole(name, given[name], 1);
+  for (const name of ["startEpoch", "saveEverySteps"] as const) requireWhole(name, given[name], 0);
+  for (const [name, value] of Object.entries({ threads, stopAfter, patchSize })) if (value !== null) requireWhole(name, value, 1);
+  if (seed !== null) requireWhole("seed", seed, 0);
+  requireWhole("workers", options.workers ?? 1, 0);
+  // BatchNorm needs two values per channel, contrast two images.
+  requireWhole("batchSize", batchSize, 2);
+  for (const name of ["lr", "weightDecay", "warmupEpochs"] as const) requireRange(name, given[name], 0, Number.MAX_VALUE);
+  requireRange("temperature", given.temperature, Number.MIN_VALUE, Number.MAX_VALUE);
+  for (const name of ["m", "maxBad"] as const) requireRange(name, given[name], 0, 1);
+  requireRange("cropMin", given.cropMin, Number.MIN_VALUE, 1);
+  for (const name of ["momentum", "betas"] as const) for (const value of [given[name]].flat()) requireRange(name, value, 0, 1 - Number.EPSILON);
+  requireOneOf("optimizer", optimizer, ["lars", "adamw"]);
+  requireOneOf("precision", precision, ["fp32", "bf16", "fp16"]);
+  if (betas.length !== 2) throw new PretrainOptionError(`betas has ${betas.length} values; give two decay rates, such as [0.9, 0.999]`);
+  if (precision === "fp16" && device === "cpu") {
+    throw new PretrainOptionError(
+      "precision fp16 needs a GPU: on the CPU gradients of float16 would be neither fast nor scaled; use bf16, which needs no scaling, or fp32",
+    );
+  }
+  return given;
+}
+
+/** The options that shape the weights, as checkpoints keep them. */
+export function trainingFacts(recipe: Recipe): Record<string, unknown> {
+  const names = [
+    "arch", "imageSize", "patchSize", "stopGradConv1", "dim", "mlpDim", "temperature", "m", "mCos", "optimizer", "lr", "weightDecay",
+    "momentum", "betas", "epochs", "warmupEpochs", "cropMin", "augmentation", "precision",
+  ] as const;
+  return Object.fromEntries(names.map((name) => [name, recipe[name]]));
+}
+
+/** The optimiser that a recipe asks for. It gets all parameters, frozen ones too: their places number its saved state. */
+export function createOptimizer(parameters: Tensor[], { optimizer, lr, weightDecay, momentum, betas }: Recipe): Optimizer {
+  if (optimizer === "adamw") return new AdamW(parameters, { lr, weightDecay, betas });
+  return new LARS(parameters, { lr, weightDecay, momentum });
+}
+
+/** A seed for a run that was given none. */
+export function randomSeed(): number {
+  return randomInt(2 ** 31);
+}
+
+function resolveDevice(wanted: string | undefined): string {
+  const count = torch.cudaDeviceCount();
+  if (wanted === undefined) return count > 0 ? "cuda:0" : "cpu";
+  if (wanted === "cpu") return wanted;
+  const match = /^cuda(?::(\d+))?$/.exec(wanted);
+  if (match === null) throw new PretrainOptionError(`device is "${wanted}"; give cpu, cuda, or cuda:N for the N-th GPU`);
+  const index = Number(match[1] ?? 0);
+  if (index < count) return `cuda:${index}`;
+  const found = count === 0 ? "libtorch sees no GPU here" : `libtorch sees ${count} GPU${count === 1 ? "" : "s"}, numbered from 0`;
+  throw new PretrainOptionError(`device is "${wanted}", but ${found}; use cpu, or see what is missing with: moco doctor`);
+}
+
+function requireWhole(name: string, value: number, least: number): void {
+  if (Number.isSafeInteger(value) && value >= least) return;
+  throw new PretrainOptionError(`${name} is ${value}; give a whole number of at least ${least}`);
+}
+
+function requireRange(name: string, value: number, least: number, most: number): void {
+  if (value >= least && value <= most) return;
+  const from = least === Number.MIN_VALUE ? "above 0" : `of at least ${least}`;
+  const to = most === Number.MAX_VALUE ? "" : most === 1 ? " and at most 1" : " and below 1";
+  throw new PretrainOptionError(`${name} is ${value}; give a number ${from}${to}`);
+}
+
+function requireOneOf(name: string, value: string, allowed: readonly string[]): void {
+  if (!allowed.includes(value)) throw new PretrainOptionError(`${name} is "${value}"; give ${allowed.join(" or ")}`);
+}

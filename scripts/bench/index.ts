@@ -1,0 +1,10 @@
+import { benchmarkOperators } from "./ops.js";
+import type { BenchmarkOptions, BenchmarkResult } from "./result.js";
+import { benchmarkStep } from "./step.js";
+
+/** Benchmarks by name, as `moco bench NAME` takes them. */
+export const benchmarks: Readonly<Record<string, (options: BenchmarkOptions) => Promise<BenchmarkResult>>> = {
+  ops: benchmarkOperators,
+  step: benchmarkStep,
+};
+export { saveResult } from "./result.js";

@@ -1,0 +1,72 @@
+import { execFileSync } from "node:child_process";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { arch, cpus, platform, release, totalmem } from "node:os";
+import { version as libtorchVersion } from "../../lib/torch/index.js";
+
+/** What a benchmark gives: ratios are ours over the peer's, so times and memory below 1 are better, `...PerSecond` above 1. */
+export interface BenchmarkResult {
+  name: string;
+  date: string;
+  machine: { cpu: string; cores: number; memoryGiB: number; system: string; capability: string };
+  versions: Record<string, string>;
+  settings: Record<string, unknown>;
+  ratios: Record<string, number>;
+  raw: Record<string, unknown>;
+}
+
+export interface BenchmarkOptions {
+  /** Python interpreter with torch 2.11. */
+  python: string;
+  /** Checkout of facebookresearch/moco-v3. */
+  upstream?: string;
+  threads: number;
+  rounds: number;
+  quick: boolean;
+}
+
+export function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 ? (sorted[middle] as number) : ((sorted[middle - 1] as number) + (sorted[middle] as number)) / 2;
+}
+
+export function geometricMean(values: readonly number[]): number {
+  return Math.exp(values.reduce((sum, value) => sum + Math.log(value), 0) / values.length);
+}
+
+export function describeRun(name: string, python: string, settings: Record<string, unknown>): Omit<BenchmarkResult, "ratios" | "raw"> {
+  const { libtorch, capability } = libtorchVersion();
+  return {
+    name,
+    date: new Date().toISOString().slice(0, 10),
+    machine: {
+      cpu: cpus()[0]?.model ?? "unknown",
+      cores: cpus().length,
+      memoryGiB: Math.round(totalmem() / 2 ** 30),
+      system: `${platform()} ${arch()} ${release()}`,
+      capability,
+    },
+    versions: {
+      node: process.versions.node,
+      libtorch,
+      python: execFileSync(python, ["-c", "import platform, torch; print(platform.python_version(), 'torch', torch.__version__)"], {
+        encoding: "utf8",
+      }).trim(),
+    },
+    settings,
+  };
+}
+
+/** Folder of the torch that a Python imports: both sides of a comparison then run on the same libtorch. */
+export function torchFolder(python: string): string {
+  const code = "import importlib.util as u, os; print(os.path.dirname(u.find_spec('torch').origin))";
+  return execFileSync(python, ["-c", code], { encoding: "utf8" }).trim();
+}
+
+/** Writes benchmarks/results/NAME.json of the working folder. */
+export function saveResult(result: BenchmarkResult): string {
+  mkdirSync("benchmarks/results", { recursive: true });
+  const path = `benchmarks/results/${result.name}.json`;
+  writeFileSync(path, `${JSON.stringify(result, null, 2)}\n`);
+  return path;
+}

@@ -1,0 +1,50 @@
+// The four lints: types, ESLint, clang-format, layers. Prints one line for each, `lint NAME: passed` or `lint NAME: failed`
+// after what it found, and exits with 1 if any failed. With --fix, ESLint and clang-format mend what they can.
+import { spawnSync } from "node:child_process";
+import { existsSync, readdirSync } from "node:fs";
+import { createRequire } from "node:module";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const root = join(dirname(fileURLToPath(import.meta.url)), "..");
+const require = createRequire(import.meta.url);
+const fix = process.argv.includes("--fix");
+
+function run(command, args) {
+  const { status, error } = spawnSync(command, args, { cwd: root, stdio: ["ignore", "inherit", "inherit"] });
+  if (error) console.error(error.message);
+  return status === 0;
+}
+
+function types() {
+  return run(process.execPath, [require.resolve("typescript/bin/tsc"), "--noEmit", "--incremental", "false", "--project", root]);
+}
+
+function eslint() {
+  return run(process.execPath, [join(dirname(require.resolve("eslint/package.json")), "bin", "eslint.js"), ...(fix ? ["--fix", "."] : ["."])]);
+}
+
+async function clangFormat() {
+  const { fetchClangFormat } = await import("../dist/lib/setup/fetchClangFormat.js");
+  const native = join(root, "native");
+  const files = existsSync(native) ? readdirSync(native, { recursive: true }).filter((file) => /\.(cc|h)$/.test(file)) : [];
+  return run(await fetchClangFormat(), [...(fix ? ["-i"] : ["--dry-run", "--Werror"]), "--style=file", ...files.map((file) => join("native", file))]);
+}
+
+async function layers() {
+  const { layerViolations } = await import("../dist/scripts/layers.js");
+  const found = layerViolations(join(root, "lib"));
+  for (const line of found) console.error(line);
+  return found.length === 0;
+}
+
+for (const [name, lint] of Object.entries({ types, eslint, "clang-format": clangFormat, layers })) {
+  let passed = false;
+  try {
+    passed = await lint();
+  } catch (error) {
+    console.error(error.message);
+  }
+  console.log(`lint ${name}: ${passed ? "passed" : "failed"}`);
+  if (!passed) process.exitCode = 1;
+}
