@@ -102,13 +102,17 @@ napi_value copyOut(napi_env env, napi_callback_info info) {
 }
 
 // sharedBytes(slot) -> ArrayBuffer over the elements of a contiguous CPU tensor; the storage
-// lives for as long as the buffer does.
+// lives for as long as the buffer does. Beyond 4 GiB, where Node.js would refuse after taking
+// ownership, share parts of the tensor.
 napi_value sharedBytes(napi_env env, napi_callback_info info) {
   return guarded(env, [&]() -> napi_value {
     const Arguments<1> arguments(env, info);
     const at::Tensor& tensor = Environment::of(env).tensorAt(toInt(env, arguments[0]));
     if (!tensor.device().is_cpu()) throw std::invalid_argument("only CPU tensors share memory");
     if (!tensor.is_contiguous()) throw std::invalid_argument("only contiguous tensors share memory");
+    if (tensor.nbytes() > 0xffffffffu) {
+      throw std::length_error("a tensor beyond 4 GiB cannot be shared whole; share parts of it");
+    }
     napi_value result;
     if (tensor.nbytes() == 0) {
       napi_create_arraybuffer(env, 0, nullptr, &result);

@@ -12,6 +12,18 @@ export interface ByteSource {
   close(): Promise<void>;
 }
 
+/**
+ * A storage's memory, in parts: a typed array holds at most 4 GiB, a storage may be larger.
+ */
+export type StorageBytes = readonly Uint8Array[];
+
+/** Pieces of at most `size` bytes, in order. */
+export function* piecesOf(parts: StorageBytes, size: number): Generator<Uint8Array> {
+  for (const part of parts) {
+    for (let at = 0; at < part.byteLength; at += size) yield part.subarray(at, at + size);
+  }
+}
+
 /** A checkpoint in a file. */
 export class FileSource implements ByteSource {
   private constructor(readonly name: string, readonly size: number, private readonly handle: FileHandle) {}
@@ -70,5 +82,7 @@ export class MemorySource implements ByteSource {
 }
 
 function endOfFile(site: CheckpointSite, offset: number, missing: number): CheckpointError {
-  return new CheckpointError(site, offset, `the file ends here, with ${missing} more bytes expected; it is cut short (copy or download it again)`);
+  return new CheckpointError(
+    site, offset, `the file ends here, with ${missing} more bytes expected; it is cut short (copy or download it again)`,
+  );
 }

@@ -18,7 +18,9 @@ export class StateDictKeyError extends Error {
  */
 export function toStateDict(value: unknown, what = "state_dict"): OrderedDict<string, Tensor> {
   if (typeof value !== "object" || value === null || Array.isArray(value) || value instanceof Tensor) {
-    throw new StateDictKeyError(`${what} is ${value === undefined ? "missing" : "not a dict"}; give a checkpoint whose ${what} maps names to tensors`);
+    throw new StateDictKeyError(
+      `${what} is ${value === undefined ? "missing" : "not a dict"}; give a checkpoint whose ${what} maps names to tensors`,
+    );
   }
   const entries: Iterable<[unknown, unknown]> = value instanceof Map ? value : Object.entries(value);
   const state = new OrderedDict<string, Tensor>();

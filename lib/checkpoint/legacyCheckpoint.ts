@@ -1,5 +1,5 @@
 import { lookUpGlobal } from "./allowedGlobals.js";
-import type { ByteSource } from "./byteSource.js";
+import type { ByteSource, StorageBytes } from "./byteSource.js";
 import { CheckpointError } from "./error.js";
 import { cost, MemoryBudget } from "./limits.js";
 import type { ParsedCheckpoint, ParseOptions } from "./parsedCheckpoint.js";
@@ -110,7 +110,7 @@ async function locate({ keys, storages, end }: Pickles, source: ByteSource): Pro
   if (keys.length !== storages.size) {
     throw new CheckpointError(site, end, `${keys.length} storages follow, but the value refers to ${storages.size}; the file is damaged`);
   }
-  const located: { reference: StorageReference; load: (target: Uint8Array) => Promise<void> }[] = [];
+  const located: { reference: StorageReference; load: (target: StorageBytes) => Promise<void> }[] = [];
   const seen = new Set<string>();
   let position = end;
   for (const rawKey of keys) {
@@ -130,12 +130,24 @@ async function locate({ keys, storages, end }: Pickles, source: ByteSource): Pro
     const at = position + 8;
     position = at + storage.reference.byteLength;
     if (position > source.size) {
-      throw new CheckpointError(here, at, `its ${storage.reference.byteLength} bytes reach beyond the end of the file (${source.size}); it is cut short`);
+      throw new CheckpointError(
+        here, at, `its ${storage.reference.byteLength} bytes reach beyond the end of the file (${source.size}); it is cut short`,
+      );
     }
-    located.push({ reference: storage.reference, load: (target) => source.read(target, at) });
+    located.push({ reference: storage.reference, load: (target) => readParts(source, at, target) });
   }
   if (position !== source.size) {
-    throw new CheckpointError({ file: source.name }, position, `${source.size - position} bytes follow the last storage; the file is damaged`);
+    throw new CheckpointError(
+      { file: source.name }, position, `${source.size - position} bytes follow the last storage; the file is damaged`,
+    );
   }
   return located;
+}
+
+async function readParts(source: ByteSource, start: number, target: StorageBytes): Promise<void> {
+  let position = start;
+  for (const part of target) {
+    await source.read(part, position);
+    position += part.byteLength;
+  }
 }

@@ -47,7 +47,7 @@ export const defaultLimits: CheckpointLimits = {
 };
 
 /** Memory that reading may take beyond twice the file's size. Less than the promised 64 MiB, for what is not counted. */
-const ALLOWANCE = 48 * 2 ** 20;
+const ALLOWANCE = 40 * 2 ** 20;
 
 /**
  * Rough costs in bytes of what reading creates, counted before it is created. A container is counted for both of its lives: as the
@@ -58,12 +58,12 @@ export const cost = {
   tuple: 128,
   dict: 640,
   object: 256,
-  element: 40,
+  element: 24,
   dictEntry: 160,
-  text: 32,
-  integer: 48,
+  text: 48,
+  number: 32,
   memo: 40,
-  bytes: 160,
+  bytes: 384,
   tensor: 1024,
   storage: 512,
   zipEntry: 512,
@@ -91,7 +91,7 @@ export class MemoryBudget {
     if (!(this.#used + bytes <= this.total)) {
       throw new CheckpointError(
         site, offset,
-        `${what} would take the memory used for this file beyond ${this.total} bytes (twice its size and 48 MiB), ` +
+        `${what} would take the memory used for this file beyond ${this.total} bytes (twice its size and 40 MiB), ` +
         "which no real checkpoint needs; it is damaged or hostile",
       );
     }

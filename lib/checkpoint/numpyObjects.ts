@@ -83,7 +83,11 @@ export const numpyGlobals: readonly PythonGlobal[] = [
   ndarray,
   ...numpyFunction(["numpy"], "dtype", ([code], context: PickleContext) => {
     const dtype = typeof code === "string" && Object.hasOwn(dtypeByCode, code) ? dtypeByCode[code] : undefined;
-    if (dtype === undefined) context.fail(`a numpy.dtype of ${describe(code)} (${JSON.stringify(code)}); numbers and booleans are supported`);
+    if (dtype === undefined) {
+      context.fail(
+        `a numpy.dtype of ${describe(code)} (${JSON.stringify(code)}); numbers and booleans are supported`,
+      );
+    }
     context.charge(cost.object, "a numpy.dtype");
     return new NumpyDType(dtype);
   }),

@@ -31,7 +31,7 @@ export async function parseCheckpoint(source: ByteSource, options: ParseOptions)
 
 function otherFormat(head: Buffer): string {
   const text = head.toString("latin1");
-  if (text.slice(257, 262) === "ustar") return "it is a tar archive; unpack it, or, if PyTorch before 0.2 wrote it, save it again with a newer one";
+  if (text.slice(257, 262) === "ustar") return "it is a tar archive; unpack it (PyTorch before 0.2 wrote such files too: save it again)";
   if (text.startsWith("\x1f\x8b")) return "it is compressed with gzip; unpack it first";
   if (text.startsWith("\x89HDF")) return "it is an HDF5 file";
   if (text.startsWith("version https://git-lfs")) return "it is a Git LFS pointer; fetch the real file with `git lfs pull`";

@@ -1,3 +1,4 @@
+import type { StorageBytes } from "./byteSource.js";
 import type { CheckpointLimits } from "./limits.js";
 import type { StorageReference } from "./references.js";
 
@@ -15,6 +16,6 @@ export interface ParsedCheckpoint {
   readonly storages: readonly {
     readonly reference: StorageReference;
     /** Fills `target`, which has exactly the storage's length. */
-    readonly load: (target: Uint8Array) => Promise<void>;
+    readonly load: (target: StorageBytes) => Promise<void>;
   }[];
 }

@@ -231,15 +231,15 @@ class PickleMachine implements PickleContext {
 
   #float(): unknown {
     const value = this.bytes.readDoubleBE(this.#take(8, "BINFLOAT"));
+    this.charge(cost.number, "a float");
     if (!this.options.tagFloats || !Number.isInteger(value)) return value;
-    this.charge(cost.integer, "a float");
     return new PythonFloat(value);
   }
 
   #integer(length: number): number | bigint {
     if (length > this.limits.integerBytes) this.fail(`an integer of ${length} bytes; the limit is ${this.limits.integerBytes}`);
     const at = this.#take(length, "an integer");
-    this.charge(cost.integer + length, "an integer");
+    this.charge(cost.number + 16 + length, "an integer");
     let value = 0n;
     for (let i = length - 1; i >= 0; i--) value = (value << 8n) | BigInt(this.bytes[at + i] as number);
     if (length > 0) value = BigInt.asIntN(8 * length, value);
@@ -358,8 +358,8 @@ class PickleMachine implements PickleContext {
     if (known === undefined && this.options.unknownGlobals === "error") {
       this.fail(
         `the pickle asks for ${printable(`${module}.${name}`)}, which is not among the types that checkpoints need. Nothing was run. ` +
-        "If the file is trusted, save it again from Python with plain values only (state_dict() instead of whole objects), or read it with " +
-        'unknownGlobals: "placeholder" to keep such objects as inert data',
+        "If the file is trusted, save it again from Python with plain values only (state_dict() instead of whole objects), or " +
+        'read it with unknownGlobals: "placeholder" to keep such objects as inert data',
       );
     }
     this.charge(cost.object + 2 * (module.length + name.length), "a global");

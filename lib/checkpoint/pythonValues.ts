@@ -2,8 +2,8 @@
  * Python values that have no JavaScript counterpart of their own.
  *
  * Reading a checkpoint gives plain JavaScript wherever nothing is lost: None → null, bool, int → number (bigint beyond 2^53),
- * float → number, str → string, bytes and bytearray → Uint8Array, list → Array, set → Set. The classes here cover the rest, and mark
- * what writing must tell apart.
+ * float → number, str → string, bytes and bytearray → Uint8Array, list → Array, set → Set. The classes here cover the rest,
+ * and mark what writing must tell apart.
  */
 
 /**

@@ -103,7 +103,7 @@ function storageOf(reference: TensorReference, storages: Map<StorageReference, T
   if (known !== undefined) return known;
   const { tensor, bytes } = allocateStorage(storage.byteLength);
   storages.set(storage, tensor);
-  if (storage.inline !== null) bytes.set(storage.inline);
+  if (storage.inline !== null) bytes[0]?.set(storage.inline); // at most the limit of a byte string
   if (device === "cpu") return tensor;
   const moved = tensor.to(device);
   tensor.dispose();

@@ -1,5 +1,6 @@
 import * as torch from "../torch/index.js";
 import { Tensor, type DType } from "../torch/index.js";
+import type { StorageBytes } from "./byteSource.js";
 import { CheckpointError, type CheckpointSite } from "./error.js";
 import { StorageReference, TensorReference } from "./references.js";
 import { itemSize } from "./storageTypes.js";
@@ -15,14 +16,17 @@ export class TensorStorages {
   /** The reference of a tensor; null for anything else. Throws `CheckpointError` for tensors without plain storage. */
   describe(value: object): TensorReference | null {
     if (!(value instanceof Tensor)) return null;
-    if (value.disposed) throw new CheckpointError(this.site, null, "a tensor to be written has been disposed of; keep() it until the file is written");
+    if (value.disposed) {
+      throw new CheckpointError(
+        this.site, null, "a tensor to be written has been disposed of; keep() it until the file is written",
+      );
+    }
     let storage: { id: bigint; bytes: number; offset: number };
     try {
       storage = torch.storageOf(value);
     } catch (error) {
-      throw new CheckpointError(this.site, null, `a tensor has no plain storage: ${(error as Error).message}; convert it to a dense one first`, {
-        cause: error,
-      });
+      const reason = `a tensor has no plain storage: ${(error as Error).message}; convert it to a dense one first`;
+      throw new CheckpointError(this.site, null, reason, { cause: error });
     }
     if (torch.isConj(value) || torch.isNeg(value)) {
       throw new CheckpointError(this.site, null, "a tensor has a pending conjugation or negation; write resolveConj().resolveNeg() of it");
@@ -31,7 +35,7 @@ export class TensorStorages {
     const known = this.#byIdentity.get(storage.id);
     if (known !== undefined && known.dtype !== dtype) {
       throw new CheckpointError(
-        this.site, null, `two tensors see one storage as ${known.dtype} and as ${dtype}, which PyTorch's format cannot say; clone() one of them`,
+        this.site, null, `two tensors see one storage as ${known.dtype} and as ${dtype}, which PyTorch cannot save; clone() one of them`,
       );
     }
     const reference = known?.reference ?? this.#add(value, storage, dtype);
@@ -49,24 +53,37 @@ export class TensorStorages {
   }
 }
 
+/** Bytes of a storage that are shared as one typed array; Node.js allows at most 4 GiB. */
+const PART_BYTES = 2 ** 30;
+
+/** The memory of a contiguous CPU tensor of one dimension, in parts. */
+function sharedParts(tensor: Tensor, elementBytes: number): StorageBytes {
+  const elements = tensor.numel();
+  const step = PART_BYTES / elementBytes;
+  const starts = Array.from({ length: Math.ceil(elements / step) }, (_, i) => i * step);
+  return torch.scope(() => starts.map((start) => tensor.narrow(0, start, Math.min(step, elements - start)).sharedBytes()));
+}
+
 /**
  * Runs `use` with the bytes of the whole storage that `tensor` lies on, in CPU memory: the storage's own memory where that is
  * already so, else a copy that is freed afterwards.
  */
-export async function withStorageBytes(tensor: Tensor, elements: number, use: (bytes: Uint8Array) => Promise<void>): Promise<void> {
-  if (elements === 0) return use(new Uint8Array(0));
+export async function withStorageBytes(
+  tensor: Tensor, elements: number, elementBytes: number, use: (bytes: StorageBytes) => Promise<void>,
+): Promise<void> {
+  if (elements === 0) return use([]);
   using scope = torch.openScope();
   const bytes = scope.run(() => torch.noGrad(() => {
     const whole = tensor.detach().asStrided([elements], [1], 0);
-    return whole.to("cpu").sharedBytes();
+    return sharedParts(whole.to("cpu"), elementBytes);
   }));
   await use(bytes);
 }
 
 /** An uninitialised storage of `byteLength` bytes as a uint8 tensor, and its memory to read into. The caller owns the tensor. */
-export function allocateStorage(byteLength: number): { tensor: Tensor; bytes: Uint8Array } {
+export function allocateStorage(byteLength: number): { tensor: Tensor; bytes: StorageBytes } {
   const tensor = torch.keep(torch.empty([byteLength], { dtype: "uint8" }));
-  return { tensor, bytes: byteLength === 0 ? new Uint8Array(0) : tensor.sharedBytes() };
+  return { tensor, bytes: sharedParts(tensor, 1) };
 }
 
 /** The tensor that a reference describes, on a storage from `allocateStorage`. */

@@ -44,13 +44,14 @@ export async function writeCheckpoint(path: string, value: unknown, { files = di
 
 async function writeZip(sink: ByteSink, pickle: Buffer, tensors: TensorStorages): Promise<void> {
   const zip = new ZipWriter(sink);
-  const text = (name: string, content: string): Promise<void> => zip.add(`${FOLDER}/${name}`, Buffer.from(content, "latin1"));
-  await zip.add(`${FOLDER}/data.pkl`, pickle);
+  const text = (name: string, content: string): Promise<void> => zip.add(`${FOLDER}/${name}`, [Buffer.from(content, "latin1")]);
+  await zip.add(`${FOLDER}/data.pkl`, [pickle]);
   await text(".format_version", "1");
   await text(".storage_alignment", String(ALIGNMENT));
   await text("byteorder", "little");
   for (const { reference, tensor, elementBytes } of tensors.storages) {
-    await withStorageBytes(tensor, reference.byteLength / elementBytes, (bytes) => zip.add(`${FOLDER}/data/${reference.key}`, bytes));
+    const elements = reference.byteLength / elementBytes;
+    await withStorageBytes(tensor, elements, elementBytes, (bytes) => zip.add(`${FOLDER}/data/${reference.key}`, bytes));
   }
   await text("version", "3\n");
   await text(".data/serialization_id", serializationId(zip.checksums));

@@ -1,5 +1,5 @@
 import { lookUpGlobal, StorageClass } from "./allowedGlobals.js";
-import type { ByteSource } from "./byteSource.js";
+import type { ByteSource, StorageBytes } from "./byteSource.js";
 import { CheckpointError } from "./error.js";
 import { cost, type MemoryBudget } from "./limits.js";
 import type { ParsedCheckpoint, ParseOptions } from "./parsedCheckpoint.js";
@@ -29,7 +29,11 @@ export async function parseZipCheckpoint(source: ByteSource, options: ParseOptio
     const byteLength = elements * (type.dtype === null ? 1 : itemSize(type.dtype));
     const known = storages.get(key)?.reference;
     if (known !== undefined) {
-      if (known.byteLength !== byteLength) context.fail(`storage ${key} has ${known.byteLength} bytes in one place and ${byteLength} in another`);
+      if (known.byteLength !== byteLength) {
+        context.fail(
+          `storage ${key} has ${known.byteLength} bytes in one place and ${byteLength} in another`,
+        );
+      }
       return new TypedStorage(known, type.dtype);
     }
     const data = zip.entries.get(`${folder}data/${key}`);
@@ -52,7 +56,7 @@ export async function parseZipCheckpoint(source: ByteSource, options: ParseOptio
     format: "zip",
     storages: [...storages.values()].map(({ reference, entry: data }) => ({
       reference,
-      load: (target: Uint8Array) => zip.readInto(data, target),
+      load: (target: StorageBytes) => zip.readInto(data, target),
     })),
   };
 }
@@ -75,7 +79,8 @@ export function storageId(
 
 /** The folder, with its slash, that holds `data.pkl`; "" when that lies at the top. */
 function findFolder(zip: ZipReader, file: string): string {
-  const folders = [...zip.entries.keys()].filter((name) => /^([^/]+\/)?data\.pkl$/.test(name)).map((name) => name.slice(0, -"data.pkl".length));
+  const pickles = [...zip.entries.keys()].filter((name) => /^([^/]+\/)?data\.pkl$/.test(name));
+  const folders = pickles.map((name) => name.slice(0, -"data.pkl".length));
   if (folders.length === 1) return folders[0] as string;
   if (folders.length > 1) {
     throw new CheckpointError({ file }, null, `the zip holds ${folders.length} checkpoints (several data.pkl); take it apart first`);

@@ -1,5 +1,5 @@
 import { crc32 } from "node:zlib";
-import type { ByteSource } from "./byteSource.js";
+import { piecesOf, type ByteSource, type StorageBytes } from "./byteSource.js";
 import { CheckpointError, printable, type CheckpointSite } from "./error.js";
 import { cost, type CheckpointLimits, type MemoryBudget } from "./limits.js";
 import { Signature, SENTINEL16, SENTINEL32 } from "./zipFormat.js";
@@ -45,8 +45,16 @@ export class ZipReader {
   static async open(source: ByteSource, limits: CheckpointLimits, budget: MemoryBudget): Promise<ZipReader> {
     const { count, start, size } = await findDirectory(source);
     const site = { file: source.name };
-    if (count > limits.zipEntries) throw new CheckpointError(site, start, `the zip has ${count} entries; the limit is ${limits.zipEntries}`);
-    if (count * CENTRAL_SIZE > size) throw new CheckpointError(site, start, `the zip directory of ${size} bytes cannot hold ${count} entries`);
+    if (count > limits.zipEntries) {
+      throw new CheckpointError(
+        site, start, `the zip has ${count} entries; the limit is ${limits.zipEntries}`,
+      );
+    }
+    if (count * CENTRAL_SIZE > size) {
+      throw new CheckpointError(
+        site, start, `the zip directory of ${size} bytes cannot hold ${count} entries`,
+      );
+    }
     budget.charge(size + count * cost.zipEntry, "the zip directory", site, start);
     const directory = Buffer.alloc(size);
     await source.read(directory, start);
@@ -65,7 +73,7 @@ export class ZipReader {
   async read(entry: ZipEntry, budget: MemoryBudget): Promise<Buffer> {
     budget.charge(entry.size, "an entry", { file: this.source.name, entry: entry.name });
     const bytes = Buffer.allocUnsafeSlow(entry.size);
-    await this.readInto(entry, bytes);
+    await this.readInto(entry, [bytes]);
     return bytes;
   }
 
@@ -73,18 +81,19 @@ export class ZipReader {
    * Reads an entry's bytes into memory of exactly its size, and checks local header, data descriptor and CRC-32. The CRC of one part is
    * computed while the next one is read.
    */
-  async readInto(entry: ZipEntry, target: Uint8Array): Promise<void> {
+  async readInto(entry: ZipEntry, target: StorageBytes): Promise<void> {
     const site = { file: this.source.name, entry: entry.name };
     const window = await Window.read(this.source, entry);
     const dataAt = await this.#checkLocalHeader(entry, window, site);
     let crc = 0;
-    let pending = target.subarray(0, 0);
-    for (let at = 0; at < target.byteLength; at += READ_CHUNK) {
-      const part = target.subarray(at, at + READ_CHUNK);
-      const reading = window.copy(part, dataAt + at);
+    let position = dataAt;
+    let pending: Uint8Array = new Uint8Array(0);
+    for (const piece of piecesOf(target, READ_CHUNK)) {
+      const reading = window.copy(piece, position);
       crc = crc32(pending, crc);
       await reading;
-      pending = part;
+      pending = piece;
+      position += piece.byteLength;
     }
     crc = crc32(pending, crc);
     if (crc !== entry.crc) {
@@ -125,7 +134,9 @@ export class ZipReader {
     const narrow = descriptor.readUInt32LE(8) === entry.size && descriptor.readUInt32LE(12) === entry.size;
     const wide = descriptor.readBigUInt64LE(8) === BigInt(entry.size) && descriptor.readBigUInt64LE(16) === BigInt(entry.size);
     if (descriptor.readUInt32LE(0) !== Signature.DESCRIPTOR || descriptor.readUInt32LE(4) !== entry.crc || !(narrow || wide)) {
-      throw new CheckpointError(site, null, "the descriptor behind its data differs from the zip directory; the file is damaged or hostile");
+      throw new CheckpointError(
+        site, null, "the descriptor behind its data differs from the zip directory; the file is damaged or hostile",
+      );
     }
   }
 }
@@ -223,7 +234,11 @@ function parseDirectory(directory: Buffer, count: number, start: number, file: s
     if (badName !== null) throw fault(`the entry's name ${badName}; a checkpoint has no such entry, so nothing of it is read`, name);
     if (entries.has(name)) throw fault("the zip has two entries of this name; readers would disagree about which one counts", name);
     if ((flags & 1) !== 0) throw fault("the entry is encrypted; decrypt the file first", name);
-    if (method !== 0) throw fault(`the entry is compressed (method ${method}); torch.save stores entries: zip it again with "zip -0"`, name);
+    if (method !== 0) {
+      throw fault(
+        `the entry is compressed (method ${method}); torch.save stores entries: zip it again with "zip -0"`, name,
+      );
+    }
     if ((flags & ~(FLAG_DESCRIPTOR | FLAG_UTF8)) !== 0) throw fault(`the entry has unknown flags 0x${flags.toString(16)}`, name);
     const fields = {
       packed: directory.readUInt32LE(at + 20), unpacked: directory.readUInt32LE(at + 24), headerAt: directory.readUInt32LE(at + 42),
@@ -234,10 +249,14 @@ function parseDirectory(directory: Buffer, count: number, start: number, file: s
     }
     if (directory.readUInt16LE(at + 34) !== 0) throw fault("the entry lies in another part of the zip", name);
     if (fields.packed !== fields.unpacked) {
-      throw fault(`the entry is stored, yet says that ${fields.packed} bytes become ${fields.unpacked}; the file is damaged or hostile`, name);
+      throw fault(
+        `the entry is stored, yet says that ${fields.packed} bytes become ${fields.unpacked}; the file is damaged or hostile`, name,
+      );
     }
     if (fields.headerAt + LOCAL_SIZE + nameLength + fields.packed > start) {
-      throw fault(`the entry claims ${fields.packed} bytes at ${fields.headerAt}, beyond the zip directory at ${start}; the file is damaged`, name);
+      throw fault(
+        `the entry claims ${fields.packed} bytes at ${fields.headerAt}, beyond the zip directory at ${start}; the file is damaged`, name,
+      );
     }
     entries.set(name, { name, size: fields.unpacked, crc: directory.readUInt32LE(at + 16), headerAt: fields.headerAt, flags });
     at = next;
@@ -291,7 +310,9 @@ function withLimits(entries: Map<string, Omit<ZipEntry, "limitAt">>, directoryAt
   for (const [i, entry] of byPosition.entries()) {
     const limitAt = byPosition[i + 1]?.headerAt ?? directoryAt;
     if (entry.headerAt + LOCAL_SIZE + Buffer.byteLength(entry.name) + entry.size > limitAt) {
-      throw new CheckpointError({ file, entry: entry.name }, entry.headerAt, "the entry overlaps the one behind it; the file is damaged or hostile");
+      throw new CheckpointError(
+        { file, entry: entry.name }, entry.headerAt, "the entry overlaps the one behind it; the file is damaged or hostile",
+      );
     }
     (entry as { limitAt?: number }).limitAt = limitAt;
   }

@@ -1,4 +1,5 @@
 import { crc32 } from "node:zlib";
+import { piecesOf, type StorageBytes } from "./byteSource.js";
 import type { ByteSink } from "./durableFile.js";
 import { SENTINEL16, SENTINEL32, Signature } from "./zipFormat.js";
 
@@ -34,17 +35,16 @@ export class ZipWriter {
   }
 
   /** Appends an entry. `data` must not change until the promise settles. */
-  async add(entryName: string, data: Uint8Array): Promise<void> {
+  async add(entryName: string, data: StorageBytes): Promise<void> {
     const name = Buffer.from(entryName, "utf8");
     const headerAt = this.sink.position;
-    const size = data.byteLength;
+    const size = data.reduce((total, part) => total + part.byteLength, 0);
     const wide = size >= this.wideFrom;
     await this.sink.write(localHeader(name, size, wide, headerAt));
     let crc = 0;
-    for (let at = 0; at < size; at += WRITE_CHUNK) {
-      const part = data.subarray(at, at + WRITE_CHUNK);
-      const writing = this.sink.write(part);
-      crc = crc32(part, crc);
+    for (const piece of piecesOf(data, WRITE_CHUNK)) {
+      const writing = this.sink.write(piece);
+      crc = crc32(piece, crc);
       await writing;
     }
     await this.sink.write(descriptor(size, crc, wide));

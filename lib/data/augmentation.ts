@@ -4,6 +4,7 @@
  */
 import { DataOptionError } from "./errors.js";
 import { RandomStream } from "./random.js";
+import { roundHalfEven } from "./rounding.js";
 
 /** Probabilities and strengths of one view. */
 export interface ViewRecipe {
@@ -110,14 +111,6 @@ function checkRecipe(recipe: ViewRecipe): void {
   require(sharpest >= 0 && sharpest <= softest && softest <= 1000, "blurSigma", "two numbers from 0 to 1000, the smaller first");
   const threshold = recipe.solarizeThreshold;
   require(Number.isInteger(threshold) && threshold >= 0 && threshold <= 256, "solarizeThreshold", "a whole number from 0 to 256");
-}
-
-/** Python's `round`: halves go to the even neighbour. */
-function roundHalfEven(value: number): number {
-  const floor = Math.floor(value);
-  const rest = value - floor;
-  if (rest !== 0.5) return Math.round(value);
-  return floor % 2 === 0 ? floor : floor + 1;
 }
 
 /** Draws a crop as torchvision's `RandomResizedCrop` does: ten tries, then the largest centred crop of an allowed shape. */

@@ -4,6 +4,7 @@ import { BadImageError, DataOptionError, type BadImage } from "./errors.js";
 import { imageNetNormalization, sharedImagePool, type ImagePool, type Normalization, type RenderRequest } from "./imagePool.js";
 import { readImage, type ImageSource } from "./imageSource.js";
 import { mapInOrder, prefetch } from "./prefetch.js";
+import { roundHalfEven } from "./rounding.js";
 
 export interface EvaluationOptions {
   /** Height and width of the result in pixels. */
@@ -133,10 +134,7 @@ function evaluationRequest(
     const wide = image.width > image.height;
     const long = Math.trunc((resizeShorter * (wide ? image.width : image.height)) / (wide ? image.height : image.width));
     const [resizedHeight, resizedWidth] = wide ? [resizeShorter, long] : [long, resizeShorter];
-    const margin = (whole: number, part: number): number => {
-      const half = (whole - part) / 2;
-      return Number.isInteger(half) ? half : 2 * Math.round(half / 2);
-    };
+    const margin = (whole: number, part: number): number => roundHalfEven((whole - part) / 2);
     resizing = { height: resizedHeight, width: resizedWidth, top: margin(resizedHeight, height), left: margin(resizedWidth, width) };
   }
   return { image, renderings: [{ output: 0, row, crop, resizing }] };

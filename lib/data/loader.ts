@@ -44,6 +44,8 @@ export interface TwoViewBatch {
   step: number;
   /** How long the consumer waited for this batch, in milliseconds. */
   waitMs: number;
+  /** Disposes of the views: `for await (using batch of loader.epoch(0))` does so at the end of each turn. */
+  [Symbol.dispose](): void;
 }
 
 type Loaded = { position: number; index: number } & ({ image: DecodedImage } | { reason: string });
@@ -147,7 +149,7 @@ export class TwoViewLoader {
         const { value, done } = await batches.next();
         if (done && this.#closed) throw new Error("the loader was closed in the middle of an epoch");
         if (done) return;
-        yield { ...value, waitMs: performance.now() - asked };
+        yield { ...value, waitMs: performance.now() - asked, [Symbol.dispose]: () => drop(value) };
       }
     } finally {
       abort.abort();
@@ -165,7 +167,11 @@ export class TwoViewLoader {
     this.#cache?.clear();
   }
 
-  async *#batches(epoch: number, startStep: number, signal: AbortSignal): AsyncGenerator<Omit<TwoViewBatch, "waitMs">> {
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  async *#batches(epoch: number, startStep: number, signal: AbortSignal): AsyncGenerator<Omit<TwoViewBatch, "waitMs" | typeof Symbol.dispose>> {
     const order = this.#sampler.order(epoch);
     let batch: { views: [Tensor, Tensor]; indices: number[]; jobs: Promise<void>[] } | null = null;
     let requests: RenderRequest[] = [];

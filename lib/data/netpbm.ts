@@ -1,5 +1,6 @@
 /** PBM, PGM and PPM files, plain (P1 to P3) and raw (P4 to P6). */
 import { maxPixels, type DecodedImage } from "./decodedImage.js";
+import { roundHalfEven } from "./rounding.js";
 
 function isSpace(byte: number): boolean {
   return byte === 32 || (byte >= 9 && byte <= 13);
@@ -75,7 +76,7 @@ export function decodeNetpbm(bytes: Uint8Array): DecodedImage {
   const data = new Uint8Array(3 * width * height);
   for (let i = 0; i < count; i++) {
     const value = sample(i);
-    const byte = top === 255 ? value : Math.min(255, Math.round((value / top) * 255));
+    const byte = top === 255 ? value : Math.min(255, roundHalfEven((value / top) * 255));
     if (channels === 3) data[i] = byte;
     else data[3 * i] = data[3 * i + 1] = data[3 * i + 2] = byte;
   }

@@ -16,13 +16,15 @@ export interface RandomKey {
   stream: number;
 }
 
+const { floor, imul } = Math;
+
 /** High 32 bits of the product of two unsigned 32-bit numbers. */
 function multiplyHigh(a: number, b: number): number {
   const aLow = a & 0xffff, aHigh = a >>> 16, bLow = b & 0xffff, bHigh = b >>> 16;
   const low = aLow * bLow;
   const middle = aHigh * bLow + (low >>> 16); // below 2^32
   const cross = aLow * bHigh + (middle & 0xffff);
-  return (aHigh * bHigh + Math.floor(middle / 65536) + (cross >>> 16)) >>> 0;
+  return (aHigh * bHigh + floor(middle / 65536) + (cross >>> 16)) >>> 0;
 }
 
 /**
@@ -30,11 +32,11 @@ function multiplyHigh(a: number, b: number): number {
  *
  * @param counter four unsigned 32-bit words, replaced by the result
  */
-export function philox(counter: Uint32Array, keyLow: number, keyHigh: number): void {
+export function philox(counter: Uint32Array | number[], keyLow: number, keyHigh: number): void {
   let c0 = counter[0]!, c1 = counter[1]!, c2 = counter[2]!, c3 = counter[3]!;
   for (let round = 0; round < 10; round++) {
-    const high0 = multiplyHigh(0xd2511f53, c0), low0 = Math.imul(0xd2511f53, c0) >>> 0;
-    const high1 = multiplyHigh(0xcd9e8d57, c2), low1 = Math.imul(0xcd9e8d57, c2) >>> 0;
+    const high0 = multiplyHigh(0xd2511f53, c0), low0 = imul(0xd2511f53, c0) >>> 0;
+    const high1 = multiplyHigh(0xcd9e8d57, c2), low1 = imul(0xcd9e8d57, c2) >>> 0;
     c0 = (high1 ^ c1 ^ keyLow) >>> 0;
     c1 = low1;
     c2 = (high0 ^ c3 ^ keyHigh) >>> 0;
@@ -53,7 +55,7 @@ export class RandomStream {
   readonly #key: RandomKey;
   readonly #keyLow: number;
   readonly #keyHigh: number;
-  readonly #words = new Uint32Array(4);
+  readonly #words = [0, 0, 0, 0]; // an array: a typed one costs more than the ten rounds
   #block = 0;
   #used = 4;
 
@@ -63,7 +65,7 @@ export class RandomStream {
     }
     this.#key = key;
     this.#keyLow = key.seed >>> 0;
-    this.#keyHigh = Math.floor(key.seed / 2 ** 32);
+    this.#keyHigh = floor(key.seed / 2 ** 32);
   }
 
   /** A whole number from 0 to 2^32 - 1. */
@@ -89,7 +91,7 @@ export class RandomStream {
 
   /** A whole number from 0 to `bound - 1`. */
   integer(bound: number): number {
-    return Math.floor(this.uniform() * bound);
+    return floor(this.uniform() * bound);
   }
 
   /** True with the given probability; 1 is always, 0 never. */

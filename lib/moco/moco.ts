@@ -167,7 +167,7 @@ export class MoCo extends Module<[x1: Tensor, x2: Tensor, momentum: number]> {
 
 /** Options of {@link createMoCo}: an architecture by name takes the model's own options too. */
 export type CreateMoCoOptions = Omit<MoCoOptions, "encoder"> &
-  Pick<CreateModelOptions, "imageSize" | "stopGradConv1"> & { encoder: string | MoCoOptions["encoder"] };
+  Pick<CreateModelOptions, "imageSize" | "patchSize" | "stopGradConv1"> & { encoder: string | MoCoOptions["encoder"] };
 
 /**
  * Builds MoCo around an encoder, given by the name of its architecture or by a function that builds a `VisionTransformer` or a `ResNet`.
@@ -179,11 +179,11 @@ export type CreateMoCoOptions = Omit<MoCoOptions, "encoder"> &
  * const loss = moco.forward(x1, x2, 0.99);
  * loss.backward();
  */
-export function createMoCo({ encoder, imageSize, stopGradConv1, ...options }: CreateMoCoOptions): MoCo {
+export function createMoCo({ encoder, imageSize, patchSize, stopGradConv1, ...options }: CreateMoCoOptions): MoCo {
   const build =
     typeof encoder === "function"
       ? encoder
-      : (numClasses: number) => createModel(encoder, { imageSize, numClasses, stopGradConv1, zeroInitResidual: true });
+      : (numClasses: number) => createModel(encoder, { imageSize, patchSize, numClasses, stopGradConv1, zeroInitResidual: true });
   return new MoCo({ ...options, encoder: build });
 }
 

@@ -1,4 +1,5 @@
 import { Conv2d, init, Module } from "../nn/index.js";
+import * as torch from "../torch/index.js";
 import type { Tensor } from "../torch/index.js";
 import { InputSizeError, ModelConfigError, type ImageSize } from "./errors.js";
 
@@ -21,7 +22,7 @@ export class PatchEmbed extends Module implements PatchStem {
   constructor(readonly imageSize: ImageSize, readonly patchSize: number, readonly embedDim: number, readonly frozen = false) {
     super();
     this.gridSize = patchGrid(imageSize, patchSize);
-    this.proj = this.child("proj", new Conv2d(3, embedDim, patchSize, { stride: patchSize, channelsLast: true }));
+    this.proj = this.child("proj", new Conv2d(3, embedDim, patchSize, { stride: patchSize }));
     // Xavier uniform of the linear layer that this convolution is: 3·p² inputs, embedDim outputs.
     const bound = Math.sqrt(6 / (3 * patchSize ** 2 + embedDim));
     init.uniform_(this.proj.weight, -bound, bound);
@@ -31,9 +32,11 @@ export class PatchEmbed extends Module implements PatchStem {
 
   forward(images: Tensor): Tensor {
     requireImages(images, this.imageSize);
-    // Channels last: the convolution is faster, and its output already lies in memory as tokens.
-    const patches = this.proj.forward(images.contiguous({ memoryFormat: "channels_last" })); // [N, D, gridH, gridW]
-    return patches.flatten(2).transpose(1, 2); // [N, gridH * gridW, D]
+    const { patchSize: p, gridSize: [rows, columns] } = this;
+    // Patches do not overlap, so the convolution is one matrix product, and its output already lies in memory as tokens. Calling the convolution
+    // is no faster, and the kernel that oneDNN 3.10 takes for its gradient corrupts memory when a signal (Ctrl-C, a profiler's) arrives meanwhile.
+    const pixels = images.reshape([-1, 3, rows, p, columns, p]).permute([0, 2, 4, 1, 3, 5]).reshape([-1, rows * columns, 3 * p * p]);
+    return torch.linear(pixels, this.proj.weight.flatten(1), this.proj.bias); // [N, rows * columns, D]
   }
 }
 

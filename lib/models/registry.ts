@@ -6,6 +6,8 @@ import { VisionTransformer, type VisionTransformerOptions } from "./vit.js";
 export interface CreateModelOptions {
   /** Pixels of a square image, or [height, width]. Default 224. ResNets take any size and ignore it. */
   imageSize?: number | ImageSize;
+  /** Pixels of a patch's side. Default 16. ResNets ignore it; a convolutional stem takes 16 only. */
+  patchSize?: number;
   /** Outputs of the classifier; 0 for none. Default 1000. */
   numClasses?: number;
   /** Freeze a plain ViT's patch projection. ResNets and convolutional stems ignore it, as upstream does. */
@@ -17,8 +19,8 @@ export interface CreateModelOptions {
 type Builder = (options: CreateModelOptions) => Encoder;
 
 function vit(sizes: VisionTransformerOptions): Builder {
-  return ({ imageSize, numClasses, stopGradConv1 }) =>
-    new VisionTransformer({ patchSize: 16, numHeads: 12, mlpRatio: 4, ...sizes, imageSize, numClasses, stopGradConv1 });
+  return ({ imageSize, patchSize, numClasses, stopGradConv1 }) =>
+    new VisionTransformer({ numHeads: 12, mlpRatio: 4, ...sizes, imageSize, patchSize, numClasses, stopGradConv1 });
 }
 
 function resnet(sizes: ResNetOptions): Builder {

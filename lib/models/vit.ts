@@ -39,6 +39,8 @@ export interface VisionTransformerOptions {
 export class VisionTransformer extends Encoder {
   readonly headKey = "head";
   readonly featureDim: number;
+  /** [height, width] of the images that it takes, in pixels. */
+  readonly imageSize: ImageSize;
   readonly clsToken: Tensor; // [1, 1, D]
   readonly posEmbed: Tensor; // [1, 1 + patches, D]
   readonly patchEmbed: PatchStem;
@@ -62,6 +64,7 @@ export class VisionTransformer extends Encoder {
     }
     const patchEmbed = stem === "conv" ? new ConvStem(size, patchSize, embedDim) : new PatchEmbed(size, patchSize, embedDim, stopGradConv1);
     this.featureDim = embedDim;
+    this.imageSize = size;
     this.clsToken = this.parameter("cls_token", torch.empty([1, 1, embedDim]));
     this.posEmbed = this.parameter("pos_embed", positionEmbedding2d(...patchEmbed.gridSize, embedDim), { requiresGrad: false });
     this.patchEmbed = this.child("patch_embed", patchEmbed);

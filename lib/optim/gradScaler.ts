@@ -136,4 +136,8 @@ export class GradScaler {
   dispose(): void {
     for (const tensor of [this.scaleValue, this.growthTracker, this.foundInf]) tensor.dispose();
   }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
 }

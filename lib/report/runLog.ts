@@ -32,16 +32,16 @@ export interface StepEntry {
   lr: number;
   /** Of the momentum encoder. */
   momentum: number;
-  /** Euclidean norm of all gradients. */
-  gradientNorm: number;
+  /** Euclidean norm of all gradients; null in a float16 step that was passed over because one overflowed. */
+  gradientNorm: number | null;
   /** The step's images over its time, the wait for data included. */
   imagesPerSecond: number;
   /** Time that the step waited for its images. */
   dataWaitMs: number;
   /** Time from the end of the step before to the end of this one. */
   stepMs: number;
-  /** The gradient scaler's scale in float16 training. */
-  scale?: number;
+  /** The gradient scaler's scale; 1 but in float16 training. */
+  scale: number;
 }
 
 /** An image that could not be read and was left out. */

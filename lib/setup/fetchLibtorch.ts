@@ -97,20 +97,26 @@ export async function install(
   await syncFolder(config.cache);
 }
 
-// Without CUDA only what the CPU library loads and the addon's build reads is taken: a third of the wheel.
-function isCpuFile(path: string): boolean {
+/** Of the wheels' files, what the CPU library loads and the addon's build reads: half of the whole. */
+export function isCpuFile(path: string): boolean {
   if (/^torch\/lib\/lib[^/]*$/.test(path)) return !/cuda|nvrtc|nvshmem|python|libtorch\.so|global_deps|libshm/.test(path);
   return /^torch\/(include\/|version\.py$|\.dylibs\/)|^torch\.libs\/|\.dist-info\/|\/libcudart\.so\.\d+$|\/libcupti\.so\.\d+$/.test(path);
 }
 
-function isCudaFile(path: string): boolean {
+/** As {@link isCpuFile}, with all that the CUDA libraries load. */
+export function isCudaFile(path: string): boolean {
   if (/^torch\/lib\/lib[^/]*$/.test(path)) return !/libtorch_python/.test(path);
   return /^torch\/(include\/|version\.py$)|^torch\.libs\/|\.dist-info\/|^nvidia\/.*\/(lib|include)\//.test(path);
 }
 
 function assertGlibc(): void {
   if (process.platform !== "linux") return;
+  // The report looks up the names of all network peers otherwise, which can take seconds.
+  const settings = process.report as { excludeNetwork?: boolean };
+  const before = settings.excludeNetwork;
+  settings.excludeNetwork = true;
   const report = process.report.getReport() as { header?: { glibcVersionRuntime?: string } };
+  settings.excludeNetwork = before;
   const version = report.header?.glibcVersionRuntime;
   const [major = 0, minor = 0] = (version ?? "0.0").split(".").map(Number);
   if (major > 2 || (major === 2 && minor >= 28)) return;

@@ -1,7 +1,7 @@
 import { basename, join, resolve } from "node:path";
 import type { Config } from "../config.js";
 import { ArchiveError, HashMismatchError } from "./errors.js";
-import { install, withCacheLock } from "./fetchLibtorch.js";
+import { install, isCpuFile, isCudaFile, withCacheLock } from "./fetchLibtorch.js";
 import { cachedLibtorch } from "./findLibtorch.js";
 import { sha256Of } from "./pipDownload.js";
 import { say } from "./progress.js";
@@ -25,7 +25,9 @@ export async function installArchive(config: Config, files: readonly string[]): 
         "Give a libtorch zip from pytorch.org, or a torch wheel together with its NVIDIA wheels: moco setup --archive torch.whl --archive nvidia.whl",
     );
   }
-  const cuda = paths.some((path) => /\/lib\/libtorch_cuda\.so$/.test(path));
+  // A wheel's CUDA libraries are of use only with all of NVIDIA's; a libtorch zip has them inside.
+  const isZip = paths.some((path) => path.startsWith("libtorch/"));
+  const cuda = paths.some((path) => /\/libtorch_cuda\.so$/.test(path)) && (isZip || paths.some((path) => /\/libcublas\.so/.test(path)));
   const hashes = await Promise.all(archives.map(verify));
   return withCacheLock(config, async () => {
     const named = archives.map((archive, index) => ({ file: basename(archive), sha256: hashes[index]! }));
@@ -33,10 +35,10 @@ export async function installArchive(config: Config, files: readonly string[]): 
     // The version is known only once it is unpacked; the hash makes a name of its own until the manifest is written.
     const folder = join(config.cache, `libtorch-archive-${first!.slice(0, 12)}`);
     const manifest = { version: "", cuda, archives: named };
-    await install(config, archives, folder, manifest, isNeeded, (unpacked) => {
-      const { root, version, build } = inspectTorchFolder(unpacked, "cache");
-      assertComplete(root, build, paths);
-      manifest.version = version;
+    await install(config, archives, folder, manifest, isZip ? undefined : cuda ? isCudaFile : isCpuFile, (unpacked) => {
+      const unpackedTorch = inspectTorchFolder(unpacked, "cache");
+      assertComplete(unpackedTorch, paths);
+      manifest.version = unpackedTorch.version;
     });
     const installed = inspectTorchFolder(folder, "cache");
     const used = cachedLibtorch(config) ?? installed;
@@ -56,19 +58,12 @@ async function verify(archive: string): Promise<string> {
   return found;
 }
 
-// A wheel is mostly Python; of a libtorch zip everything is taken.
-function isNeeded(path: string): boolean {
-  if (!path.startsWith("torch/")) return !/^(torchgen|functorch|triton)\//.test(path);
-  return /^torch\/(lib\/|include\/|version\.py$|\.dylibs\/)/.test(path) && !/libtorch_python/.test(path);
-}
-
-function assertComplete(root: string, build: string, paths: string[]): void {
-  if (!/\+cu|^[\d.]+$/.test(build) || !basename(root).startsWith("torch")) return;
-  const cuda = /\+cu(\d+)/.exec(build)?.[1];
-  if (!cuda || paths.some((path) => /\/libcudart[^/]*\.so/.test(path))) return;
-  const major = cuda.slice(0, -1);
+// The libraries that torch's wheel with CUDA loads come in wheels of their own; a libtorch zip has them inside.
+function assertComplete({ root, build }: LibtorchLocation, paths: readonly string[]): void {
+  const cuda = /\+cu(\d+)\d$/.exec(build)?.[1];
+  if (!cuda || basename(root) !== "torch" || paths.some((path) => /\/libcudart[^/]*\.so/.test(path))) return;
   throw new ArchiveError(
-    `This wheel (torch ${build}) loads libcudart and libcupti of CUDA ${major}, which come in wheels of their own. Give them too: ` +
+    `This wheel (torch ${build}) loads libcudart and libcupti of CUDA ${cuda}, which come in wheels of their own. Give them too: ` +
       "moco setup --archive torch.whl --archive nvidia_cuda_runtime.whl --archive nvidia_cuda_cupti.whl",
   );
 }

@@ -40,12 +40,22 @@ export async function unpack(archive: string, folder: string, { wanted, onBytes 
   try {
     const files = (await entriesOf(zip, archive)).filter((entry) => !entry.fileName.endsWith("/"));
     // Nothing is written unless every path is sound.
-    for (const entry of files) assertSafe(entry, folder, archive);
+    const paths = new Set<string>();
+    for (const entry of files) {
+      assertSafe(entry, folder, archive);
+      if (paths.has(entry.fileName)) throw new ArchiveError(`${archive} has the file ${entry.fileName} twice. Do not use this archive`);
+      paths.add(entry.fileName);
+    }
     const queue = files.filter((entry) => !wanted || wanted(entry.fileName)).sort((a, b) => b.compressedSize - a.compressedSize);
     const folders = new Set([folder, ...queue.map((entry) => dirname(join(folder, entry.fileName)))]);
     for (const each of folders) await mkdir(each, { recursive: true });
     const work = async (): Promise<void> => {
-      for (let entry = queue.shift(); entry; entry = queue.shift()) await writeEntry(zip, entry, folder, archive, onBytes);
+      try {
+        for (let entry = queue.shift(); entry; entry = queue.shift()) await writeEntry(zip, entry, folder, archive, onBytes);
+      } catch (error) {
+        queue.length = 0; // the others stop too
+        throw error;
+      }
     };
     const finished = await Promise.allSettled(Array.from({ length: WORKERS }, work));
     const failed = finished.find((each) => each.status === "rejected");
@@ -105,12 +115,13 @@ async function writeEntry(zip: ZipFile, entry: Entry, folder: string, archive: s
     },
   });
   const executable = (entry.externalFileAttributes >>> 16) & 0o111 ? 0o755 : 0o644;
-  const target = createWriteStream(join(folder, entry.fileName), { flags: "wx", mode: executable, flush: true });
   try {
-    await pipeline(await zip.openReadStreamPromise(entry), check, target);
+    const source = await zip.openReadStreamPromise(entry);
+    const target = createWriteStream(join(folder, entry.fileName), { flags: "wx", mode: executable, flush: true });
+    await pipeline(source, check, target);
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code;
-    if (code === "EEXIST") throw new ArchiveError(`${archive} has the file ${entry.fileName} twice, or another archive has it too`);
+    if (code === "EEXIST") throw new ArchiveError(`${archive} has the file ${entry.fileName}, which another archive has brought already`);
     if (code && !code.startsWith("Z_")) throw error; // the disk's trouble, not the archive's
     throw damaged(archive, error);
   }

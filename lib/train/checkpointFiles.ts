@@ -14,6 +14,11 @@ export class CheckpointNotFoundError extends Error {
   override readonly name = "CheckpointNotFoundError";
 }
 
+/** A run's folder already holds another run. */
+export class RunFolderError extends Error {
+  override readonly name = "RunFolderError";
+}
+
 const NAME = /^checkpoint_(\d{4,})(?:_step_(\d{6,}))?\.pth\.tar$/;
 
 /**
@@ -66,6 +71,17 @@ export function findCheckpoint(path: string): string {
     throw new CheckpointNotFoundError(`the folder ${path} has no checkpoint_*.pth.tar; give a checkpoint file, or the folder of a run`);
   }
   return join(path, last);
+}
+
+/**
+ * Makes sure that a new run does not mix its checkpoints with those of another.
+ *
+ * @throws RunFolderError
+ */
+export function requireFreshFolder(folder: string): void {
+  const last = checkpointsIn(folder).at(-1);
+  if (last === undefined) return;
+  throw new RunFolderError(`${folder} already holds a run (${last}); go on with it by --resume ${folder}, or give another folder with --out`);
 }
 
 /** Removes the checkpoints that were written in the middle of an epoch and that `newest` has made superfluous. */

@@ -1,4 +1,5 @@
 import type { MoCo } from "../moco/index.js";
+import { VisionTransformer } from "../models/index.js";
 import { checkGradients, type GradScaler } from "../optim/index.js";
 import * as torch from "../torch/index.js";
 import type { Tensor } from "../torch/index.js";
@@ -24,7 +25,6 @@ export interface StepPlace {
   step: number;
   epoch: number;
   stepInEpoch: number;
-  stepsPerEpoch: number;
   lr: number;
 }
 
@@ -33,8 +33,6 @@ export interface GuardContext {
   precision: string;
   warmupEpochs: number;
   temperature: number;
-  /** A ViT whose patch projection learns. */
-  learnsPatches: boolean;
 }
 
 /**
@@ -57,6 +55,7 @@ export class FiniteGuard {
   readonly #names: string[] = [];
   readonly #statistics: Tensor[];
   readonly #remembered: Tensor[];
+  readonly #learnsPatches: boolean;
 
   constructor(moco: MoCo, private readonly scaler: GradScaler, private readonly context: GuardContext) {
     for (const [name, parameter] of moco.namedParameters()) {
@@ -64,6 +63,9 @@ export class FiniteGuard {
       this.#parameters.push(parameter);
       this.#names.push(name);
     }
+    const { baseEncoder } = moco;
+    this.#learnsPatches =
+      baseEncoder instanceof VisionTransformer && baseEncoder.patchEmbed.parameters().some((parameter) => parameter.requiresGrad);
     this.#statistics = moco.namedBuffers().map(([, buffer]) => buffer);
     this.#remembered = torch.noGrad(() => this.#statistics.map((buffer) => torch.keep(buffer.clone())));
   }
@@ -122,19 +124,19 @@ export class FiniteGuard {
 
   #refuse(what: NonFiniteError["what"], finding: string, place: StepPlace): NonFiniteError {
     this.#copy(this.#statistics, this.#remembered);
-    const { step, epoch, stepInEpoch, stepsPerEpoch, lr } = place;
+    const { step, epoch, stepInEpoch, lr } = place;
     const message =
-      `Step ${step} (epoch ${epoch + 1}, step ${stepInEpoch + 1} of ${stepsPerEpoch}): ${finding}. Training stopped before the weights were changed.\n` +
+      `Step ${step} (number ${stepInEpoch} of epoch ${epoch}, all counted from 0): ${finding}. Training stopped before the weights were changed.\n` +
       `Likely causes, the most likely first:\n${this.#causes(lr).map((cause) => `  - ${cause}\n`).join("")}` +
       "Begin again from an earlier checkpoint with one of these changed.";
     return new NonFiniteError(message, what, step, epoch);
   }
 
   #causes(lr: number): string[] {
-    const { precision, warmupEpochs, temperature, learnsPatches } = this.context;
+    const { precision, warmupEpochs, temperature } = this.context;
     const causes = [`the learning rate (${lr.toPrecision(3)} at this step) is too high: lower --lr, or lengthen --warmup-epochs (now ${warmupEpochs})`];
     if (precision === "fp16") causes.unshift("float16 ran out of range (65504 is its largest number): use --precision bf16 or fp32");
-    if (learnsPatches) causes.push("the patch projection became unstable, as ViTs' do (MoCo v3, section 4): freeze it with --stop-grad-conv1");
+    if (this.#learnsPatches) causes.push("the patch projection became unstable, as ViTs' do (MoCo v3, section 4): freeze it with --stop-grad-conv1");
     if (temperature < 0.1) causes.push(`the temperature ${temperature} is low: raise --moco-t (the paper uses 0.2 for ViTs)`);
     causes.push("a starting checkpoint whose weights were about to diverge already: resume from an earlier one");
     return causes;

@@ -30,34 +30,43 @@ export interface KnnOptions {
   temperature?: number;
 }
 
+/** Feature vectors [N, D] and the class of each. */
+export interface LabelledFeatures {
+  features: Tensor;
+  labels: readonly number[];
+}
+
 /**
- * Accuracy of weighted k-nearest-neighbour classification on frozen features (Wu et al. 2018, as usual in self-supervised learning),
- * leaving one out: each row of `features` [N, D] is classified by the `k` most similar others.
+ * Accuracy of weighted k-nearest-neighbour classification on frozen features (Wu et al. 2018, as usual in self-supervised learning): each query
+ * takes the class that wins the vote of its `k` most similar gallery rows.
  *
- * @returns the fraction of rows whose class wins the vote
- * @throws RangeError when there are not more rows than neighbours, or another number of labels
+ * @returns the fraction of queries whose class wins
+ * @throws RangeError when the gallery has fewer rows than neighbours asked for, or the labels are not one for each row
  */
-export function knnAccuracy(features: Tensor, labels: readonly number[], options: KnnOptions = {}): number {
+export function knnAccuracy(queries: LabelledFeatures, gallery: LabelledFeatures, options: KnnOptions = {}): number {
   const { k = 20, temperature = 0.07 } = options;
-  const count = features.size(0);
-  if (labels.length !== count) throw new RangeError(`knnAccuracy: ${count} rows of features but ${labels.length} labels; give one for each row`);
-  if (k < 1 || k >= count) throw new RangeError(`knnAccuracy: k = ${k} neighbours of ${count} images; choose k between 1 and ${count - 1}`);
-  const numClasses = Math.max(...labels) + 1;
+  for (const { features, labels } of [queries, gallery]) {
+    const rows = features.size(0);
+    if (labels.length !== rows) throw new RangeError(`knnAccuracy: ${rows} rows of features but ${labels.length} labels; give one for each row`);
+  }
+  if (k < 1 || k > gallery.labels.length) {
+    throw new RangeError(`knnAccuracy: k = ${k} neighbours of a gallery of ${gallery.labels.length}; choose k between 1 and that`);
+  }
+  const numClasses = Math.max(...gallery.labels) + 1;
+  const { device } = queries.features;
   return torch.noGrad(() =>
     torch.scope(() => {
-      const rows = normalized(features);
-      const classes = torch.tensor([...labels], undefined, { dtype: "int64", device: features.device });
+      const classes = torch.tensor([...gallery.labels], undefined, { dtype: "int64", device });
+      const truth = torch.tensor([...queries.labels], undefined, { dtype: "int64", device });
       let correct = 0;
-      forEachChunk(rows, rows, (first, similarities) => {
+      forEachChunk(normalized(queries.features), normalized(gallery.features), (first, similarities) => {
         const size = similarities.size(0);
-        // A row is not its own neighbour.
-        torch.fillDiagonal_(similarities.narrow(1, first, size), -Infinity);
         const [values, indices] = torch.topk(similarities, k); // [rows, k]
-        const votes = torch.zeros([size, numClasses], { device: features.device });
+        const votes = torch.zeros([size, numClasses], { device });
         votes.scatterAdd_(1, classes.indexSelect(0, indices.flatten()).view([size, k]), values.div(temperature).exp());
-        correct += votes.argmax(1).eq(classes.narrow(0, first, size)).sum().item();
+        correct += votes.argmax(1).eq(truth.narrow(0, first, size)).sum().item();
       });
-      return correct / count;
+      return correct / queries.labels.length;
     }),
   );
 }

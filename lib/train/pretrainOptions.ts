@@ -1,10 +1,12 @@
 import { randomInt } from "node:crypto";
 import { availableParallelism } from "node:os";
 import type { ImageSource, RecipeChanges } from "../data/index.js";
+import { isArchitecture, UnknownArchitectureError, VisionTransformer, type Encoder } from "../models/index.js";
 import type { Module } from "../nn/index.js";
 import { AdamW, LARS, scaledLearningRate, type Optimizer } from "../optim/index.js";
 import * as torch from "../torch/index.js";
 import type { Tensor } from "../torch/index.js";
+import type { Position } from "./checkpointFiles.js";
 
 export type Precision = "fp32" | "bf16" | "fp16";
 export type OptimizerName = "lars" | "adamw";
@@ -100,7 +102,7 @@ export type Recipe = ReturnType<typeof resolveOptions>;
 /**
  * Fills in upstream's defaults and checks every value, before anything is read or built.
  *
- * @throws PretrainOptionError that names the option, its value and what is allowed
+ * @throws PretrainOptionError that names the option, its value and what is allowed; UnknownArchitectureError
  */
 export function resolveOptions(options: PretrainOptions) {
   const { encoder = "resnet50", batchSize = 4096, baseLr = 0.6 } = options;
@@ -131,7 +133,8 @@ export function resolveOptions(options: PretrainOptions) {
     precision: options.precision ?? (device === "cpu" ? "fp32" : "fp16"),
     seed: options.seed ?? null,
     threads: options.threads ?? null,
-    workers: Math.min(options.workers ?? 32, availableParallelism()),
+    // Upstream's 0 means the training's own process; here there is always a thread.
+    workers: Math.max(1, Math.min(options.workers ?? 32, availableParallelism())),
     cacheImages: options.cacheImages ?? false,
     maxBad: options.maxBad ?? 0.01,
     out: options.out ?? null,
@@ -142,6 +145,7 @@ export function resolveOptions(options: PretrainOptions) {
   };
   const { threads, stopAfter, seed, patchSize, precision, optimizer, betas } = given;
 
+  if (typeof encoder === "string" && !isArchitecture(encoder)) throw new UnknownArchitectureError(encoder);
   for (const name of ["imageSize", "dim", "mlpDim", "epochs", "saveEveryEpochs"] as const) requireWhole(name, given[name], 1);
   for (const name of ["startEpoch", "saveEverySteps"] as const) requireWhole(name, given[name], 0);
   for (const [name, value] of Object.entries({ threads, stopAfter, patchSize })) if (value !== null) requireWhole(name, value, 1);
@@ -157,6 +161,9 @@ export function resolveOptions(options: PretrainOptions) {
   requireOneOf("optimizer", optimizer, ["lars", "adamw"]);
   requireOneOf("precision", precision, ["fp32", "bf16", "fp16"]);
   if (betas.length !== 2) throw new PretrainOptionError(`betas has ${betas.length} values; give two decay rates, such as [0.9, 0.999]`);
+  if (patchSize !== null && typeof encoder === "string" && !encoder.startsWith("vit")) {
+    throw new PretrainOptionError(`patchSize is ${patchSize}, but ${encoder} has no patches; leave it out, or choose a ViT`);
+  }
   if (precision === "fp16" && device === "cpu") {
     throw new PretrainOptionError(
       "precision fp16 needs a GPU: on the CPU gradients of float16 would be neither fast nor scaled; use bf16, which needs no scaling, or fp32",
@@ -165,19 +172,34 @@ export function resolveOptions(options: PretrainOptions) {
   return given;
 }
 
-/** The options that shape the weights, as checkpoints keep them. */
-export function trainingFacts(recipe: Recipe): Record<string, unknown> {
+/** The options that shape the weights, as checkpoints keep them, and what the shapes of a ViT's weights do not tell. */
+export function trainingFacts(recipe: Recipe, encoder: Encoder): Record<string, unknown> {
   const names = [
-    "arch", "imageSize", "patchSize", "stopGradConv1", "dim", "mlpDim", "temperature", "m", "mCos", "optimizer", "lr", "weightDecay",
-    "momentum", "betas", "epochs", "warmupEpochs", "cropMin", "augmentation", "precision",
+    "imageSize", "patchSize", "stopGradConv1", "dim", "mlpDim", "temperature", "m", "mCos", "optimizer", "lr", "weightDecay", "momentum",
+    "betas", "epochs", "warmupEpochs", "cropMin", "augmentation", "precision",
   ] as const;
-  return Object.fromEntries(names.map((name) => [name, recipe[name]]));
+  const options = Object.fromEntries(names.map((name) => [name, recipe[name]]));
+  const numHeads = encoder instanceof VisionTransformer ? encoder.blocks.layers[0]?.attn.numHeads : undefined;
+  return JSON.parse(JSON.stringify({ ...options, encoder: { numHeads } })) as Record<string, unknown>;
 }
 
 /** The optimiser that a recipe asks for. It gets all parameters, frozen ones too: their places number its saved state. */
 export function createOptimizer(parameters: Tensor[], { optimizer, lr, weightDecay, momentum, betas }: Recipe): Optimizer {
   if (optimizer === "adamw") return new AdamW(parameters, { lr, weightDecay, betas });
   return new LARS(parameters, { lr, weightDecay, momentum });
+}
+
+/** Runs a forward pass in the precision that a recipe asks for. */
+export function createAutocast({ precision, device }: Recipe): <T>(fn: () => T) => T {
+  if (precision === "fp32") return (fn) => fn();
+  const dtype = precision === "bf16" ? "bfloat16" : "float16";
+  return (fn) => torch.autocast({ device: device.split(":")[0], dtype }, fn);
+}
+
+/** Whether a checkpoint is due at a position. */
+export function isSaveDue({ epochs, saveEveryEpochs, saveEverySteps }: Recipe, { epoch, step }: Position, stepsPerEpoch: number): boolean {
+  if (step === 0) return epoch === epochs || epoch % saveEveryEpochs === 0;
+  return saveEverySteps > 0 && (epoch * stepsPerEpoch + step) % saveEverySteps === 0;
 }
 
 /** A seed for a run that was given none. */

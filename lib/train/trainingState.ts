@@ -14,6 +14,7 @@ export interface Trainee {
 
 /** What the weights of a run depend on and its tensors do not tell. Plain values, so that PyTorch reads them too. */
 export interface RunFacts {
+  arch: string;
   seed: number;
   images: number;
   stepsPerEpoch: number;
@@ -36,6 +37,8 @@ interface OwnPart {
   epoch: number;
   step: number;
   facts: RunFacts;
+  /** Images that were found unreadable, by index: those after them moved up in the batches. */
+  bad_images: number[];
   rng_state: Tensor;
 }
 
@@ -46,18 +49,20 @@ interface OwnPart {
  * @throws CheckpointError when the file cannot be written; what was there before is untouched then
  */
 export async function saveTrainingState(
-  path: string, arch: string, { moco, optimizer, scaler }: Trainee, position: Position, facts: RunFacts,
+  path: string, { moco, optimizer, scaler }: Trainee, position: Position, facts: RunFacts, badImages: readonly number[],
 ): Promise<void> {
   const rngState = torch.keep(torch.getRngState());
   try {
     await writeCheckpoint(path, {
       // The epoch that upstream's --resume begins with. Of an unfinished one it has to do the beginning again.
       epoch: position.epoch,
-      arch,
+      arch: facts.arch,
       state_dict: addPrefix(moco.stateDict()),
       optimizer: optimizer.stateDict(),
       scaler: scaler.stateDict(),
-      [OWN_KEY]: { format: OWN_FORMAT, ...position, facts, rng_state: rngState } satisfies OwnPart,
+      [OWN_KEY]: {
+        format: OWN_FORMAT, ...position, facts, bad_images: [...badImages].sort((a, b) => a - b), rng_state: rngState,
+      } satisfies OwnPart,
     });
   } finally {
     rngState.dispose();
@@ -71,7 +76,7 @@ export class SavedTraining {
     readonly arch: string | null,
     readonly position: Position,
     /** Null in checkpoints of upstream. */
-    readonly facts: RunFacts | null,
+    private readonly own: OwnPart | null,
     private readonly value: Record<string, unknown>,
   ) {}
 
@@ -96,11 +101,55 @@ export class SavedTraining {
         throw new ResumeError(`${path} was written by another version of this program (format ${own.format}, known is ${OWN_FORMAT}); use that version`);
       }
       const position = own === undefined ? { epoch, step: 0 } : { epoch: own.epoch, step: own.step };
-      return new SavedTraining(path, typeof value.arch === "string" ? value.arch : null, position, own?.facts ?? null, value);
+      return new SavedTraining(path, typeof value.arch === "string" ? value.arch : null, position, own ?? null, value);
     } catch (error) {
       disposeTensors(value);
       throw error;
     }
+  }
+
+  /** What is known about the run, or null in checkpoints of upstream. */
+  get facts(): RunFacts | null {
+    return this.own?.facts ?? null;
+  }
+
+  /** Images that the run found unreadable, for a data set of the same length. */
+  knownBad(images: number): number[] | undefined {
+    return this.own?.facts.images === images ? this.own.bad_images : undefined;
+  }
+
+  /**
+   * Compares what was saved with the run that should go on.
+   *
+   * @returns what differs, in words, where going on makes sense all the same
+   * @throws ResumeError where it makes none: another architecture, or other batches in the middle of an epoch
+   */
+  compare(facts: RunFacts): string[] {
+    const { arch } = facts;
+    if (this.arch !== null && arch !== "custom" && this.arch !== arch) {
+      throw new ResumeError(`${this.path} is of ${this.arch}, and this run trains ${arch}; give --arch ${this.arch}, or another checkpoint`);
+    }
+    const before = this.facts;
+    if (before === null) return [];
+    const differences = (a: object, b: object): string[] =>
+      Object.entries(b).flatMap(([name, value]) => {
+        const old = (a as Record<string, unknown>)[name];
+        return name === "recipe" || name === "arch" || plain(old) === plain(value) ? [] : [`${name} is ${plain(value)} and was ${plain(old)}`];
+      });
+    const data = differences(before, facts);
+    if (this.position.step > 0 && data.length > 0) {
+      throw new ResumeError(
+        `${this.path} is from the middle of an epoch, whose batches would be others now: ${data.join(", ")}. ` +
+        "Give the same values, or resume from a checkpoint of a whole epoch",
+      );
+    }
+    return [
+      ...data,
+      ...differences(before.recipe, facts.recipe).map((each) =>
+        // As in PyTorch, loading an optimiser's state brings its options along; the learning rate is set anew in each step.
+        /^(weightDecay|momentum|betas) /.test(each) ? `${each}, which the saved optimiser keeps` : each,
+      ),
+    ];
   }
 
   /**
@@ -114,8 +163,7 @@ export class SavedTraining {
     const scale = this.value.scaler;
     // A run without scaling saves an empty state; one that goes on in float16 starts with a fresh scale.
     if (typeof scale === "object" && scale !== null && Object.keys(scale).length > 0) scaler.loadStateDict(scale);
-    const own = this.value[OWN_KEY] as OwnPart | undefined;
-    if (own !== undefined) torch.setRngState(own.rng_state);
+    if (this.own !== null) torch.setRngState(this.own.rng_state);
   }
 
   dispose(): void {
@@ -125,6 +173,11 @@ export class SavedTraining {
   [Symbol.dispose](): void {
     this.dispose();
   }
+}
+
+/** Values as they compare and print; whole numbers beyond 2^53 come back from a file as BigInts. */
+function plain(value: unknown): string {
+  return JSON.stringify(value, (_, each: unknown) => (typeof each === "bigint" ? Number(each) : each)) ?? "unset";
 }
 
 function disposeTensors(value: unknown): void {

@@ -17,8 +17,9 @@ inline int luma(int red, int green, int blue) {
 inline uint8_t blend(int degenerate, int value, float factor) {
   const float mixed =
       static_cast<float>(degenerate) + factor * static_cast<float>(value - degenerate);
-  const int truncated = static_cast<int>(mixed);
-  return static_cast<uint8_t>(truncated < 0 ? 0 : (truncated > 255 ? 255 : truncated));
+  // Clipped first: whatever the factor, the conversion stays in range.
+  const float clipped = mixed < 0.0f ? 0.0f : (mixed > 255.0f ? 255.0f : mixed);
+  return static_cast<uint8_t>(static_cast<int>(clipped));
 }
 
 MOCO_SIMD void blendWithConstant(uint8_t* __restrict bytes, size_t count, int constant,

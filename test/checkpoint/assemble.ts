@@ -23,7 +23,9 @@ export class MemorySink implements ByteSink {
 export async function zipOf(entries: Record<string, Uint8Array | string>, wideFrom?: number): Promise<Buffer> {
   const sink = new MemorySink();
   const zip = new ZipWriter(sink, wideFrom);
-  for (const [name, data] of Object.entries(entries)) await zip.add(name, typeof data === "string" ? Buffer.from(data, "latin1") : data);
+  for (const [name, data] of Object.entries(entries)) {
+    await zip.add(name, [typeof data === "string" ? Buffer.from(data, "latin1") : data]);
+  }
   await zip.finish();
   return sink.bytes;
 }
@@ -71,7 +73,7 @@ export async function parseBytes(
   const parsed = await parseCheckpoint(new MemorySource("memory.pth", bytes), {
     limits: { ...defaultLimits, ...options.limits }, unknownGlobals: options.unknownGlobals ?? "error", tagFloats: false,
   });
-  for (const { reference, load } of parsed.storages) await load(new Uint8Array(reference.byteLength));
+  for (const { reference, load } of parsed.storages) await load([new Uint8Array(reference.byteLength)]);
   return toJavaScript(parsed.value, (reference) => reference);
 }
 

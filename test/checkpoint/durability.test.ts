@@ -123,7 +123,9 @@ test("a checkpoint that cannot be written names the file, the cause and the way 
   await expect(writeCheckpoint(path, { a: 1 }, { files: failingFiles(3, [], full) })).rejects.toMatchObject({
     name: "CheckpointError", file: path, reason: expect.stringMatching(/no space left.*Free some space/s), cause: full,
   });
-  await expect(writeCheckpoint(join(folder, "none", "c.pth"), { a: 1 })).rejects.toMatchObject({ reason: expect.stringMatching(/Create the folder/) });
+  await expect(writeCheckpoint(join(folder, "none", "c.pth"), { a: 1 })).rejects.toMatchObject({
+    reason: expect.stringMatching(/Create the folder/),
+  });
   expect(await readdir(folder)).toEqual([]);
   await rm(folder, { recursive: true });
 });

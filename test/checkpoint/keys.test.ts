@@ -1,8 +1,12 @@
 import { expect, test } from "@jest/globals";
-import { addPrefix, hasPrefix, OrderedDict, selectPrefix, StateDictKeyError, stripPrefix, toStateDict } from "../../lib/checkpoint/index.js";
+import {
+  addPrefix, hasPrefix, OrderedDict, selectPrefix, StateDictKeyError, stripPrefix, toStateDict,
+} from "../../lib/checkpoint/index.js";
 import * as torch from "../../lib/torch/index.js";
 
-const upstream = new Map([["module.base_encoder.cls_token", 1], ["module.base_encoder.head.0.weight", 2], ["module.predictor.0.weight", 3]]);
+const upstream = new Map([
+  ["module.base_encoder.cls_token", 1], ["module.base_encoder.head.0.weight", 2], ["module.predictor.0.weight", 3],
+]);
 
 test("the prefix of DistributedDataParallel goes on and off in order", () => {
   const bare = stripPrefix(upstream);

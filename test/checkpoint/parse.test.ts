@@ -3,7 +3,7 @@ import { describe, expect, test } from "@jest/globals";
 import { FileSource } from "../../lib/checkpoint/byteSource.js";
 import { defaultLimits } from "../../lib/checkpoint/limits.js";
 import { parseCheckpoint } from "../../lib/checkpoint/parse.js";
-import { PythonFloat, PythonTuple, TorchSize } from "../../lib/checkpoint/pythonValues.js";
+import { PythonFloat, PythonTuple, TorchSize, type OrderedDict } from "../../lib/checkpoint/pythonValues.js";
 import { TensorReference, type StorageReference } from "../../lib/checkpoint/references.js";
 import { toJavaScript } from "../../lib/checkpoint/structure.js";
 import { fixturePath, readJson } from "../support/fixtures.js";
@@ -36,7 +36,7 @@ async function readReferences(name: string): Promise<{ value: unknown; bytes: Ma
     const bytes = new Map<StorageReference, Uint8Array>();
     for (const { reference, load } of parsed.storages) {
       const target = new Uint8Array(reference.byteLength);
-      await load(target);
+      await load([target]);
       bytes.set(reference, target);
     }
     return { value: toJavaScript(parsed.value, (reference) => reference), bytes };
@@ -144,11 +144,11 @@ test("storages that tensors share stay shared", async () => {
 
 test("state dicts keep their order and the modules' versions", async () => {
   const { value } = await readReferences("resnet_lars_zip.pth.tar");
-  const state = (value as { state_dict: Map<string, unknown> & { attributes: Record<string, Record<string, unknown> | Map<string, unknown>> } }).state_dict;
+  const { state_dict: state } = value as { state_dict: OrderedDict };
   expect([...state.keys()].slice(0, 3)).toEqual([
     "module.base_encoder.conv1.weight", "module.base_encoder.bn1.weight", "module.base_encoder.bn1.bias",
   ]);
-  const metadata = state.attributes["_metadata"] as Map<string, { version: number }>;
+  const metadata = state.attributes?.["_metadata"] as Map<string, { version: number }>;
   expect(metadata.get("")).toEqual({ version: 1 });
   expect(metadata.get("module.base_encoder.bn1")).toEqual({ version: 2 });
 });

@@ -60,8 +60,9 @@ describeWithPython("PyTorch", () => {
     const path = join(folder, "ours.pth");
     await writeCheckpoint(path, {
       integers: [0, 255, 65535, -1, 2147483648, 2n ** 70n], floats: [0.5, new PythonFloat(1), NaN, -Infinity], flags: [true, false, null],
-      text: ["", "héllo ✓😀"], tuple: PythonTuple.fromArray([0.9, 0.999]), size: TorchSize.fromArray([2, 3]), complex: new PythonComplex(1, -2),
-      set: new Set([1, 2]), bytes: Uint8Array.of(0, 128, 255), map: new Map<unknown, unknown>([[0, "zero"], ["10", 1]]), ordered,
+      text: ["", "héllo ✓😀"], tuple: PythonTuple.fromArray([0.9, 0.999]), size: TorchSize.fromArray([2, 3]),
+      complex: new PythonComplex(1, -2), set: new Set([1, 2]), bytes: Uint8Array.of(0, 128, 255),
+      map: new Map<unknown, unknown>([[0, "zero"], ["10", 1]]), ordered,
     });
     const [loaded] = runPython<[{ items: [string, { items: [string, Record<string, unknown>][] }][] }]>(DESCRIBE, [path, "--"]);
     const items = new Map(loaded.items);
@@ -82,8 +83,8 @@ describeWithPython("PyTorch", () => {
     expect(state?.items.map(([key]) => key)).toEqual([...tensors.keys()].map((key) => `'${key}'`));
     for (const [i, [key, tensor]] of [...tensors].entries()) {
       expect([key, state?.items[i]?.[1]]).toEqual([key, {
-        tensor: tensor.dtype, shape: tensor.shape, stride: tensor.strides, offset: torch.storageOf(tensor).offset, grad: tensor.requiresGrad,
-        bytes: Buffer.from(tensor.bytes()).toString("hex"),
+        tensor: tensor.dtype, shape: tensor.shape, stride: tensor.strides, offset: torch.storageOf(tensor).offset,
+        grad: tensor.requiresGrad, bytes: Buffer.from(tensor.bytes()).toString("hex"),
       }]);
     }
     for (const tensor of tensors.values()) tensor.dispose();
@@ -91,7 +92,8 @@ describeWithPython("PyTorch", () => {
 
   test("sees the same after we have read and written its files", async () => {
     const names = [
-      "vit_stopgrad_adamw_zip.pth.tar", "vitmini_adamw_cuda0_legacy.pth.tar", "resnet_lars_zip.pth.tar", "lincls_vit_legacy.pth.tar", "odd_zip.pth.tar",
+      "vit_stopgrad_adamw_zip.pth.tar", "vitmini_adamw_cuda0_legacy.pth.tar", "resnet_lars_zip.pth.tar", "lincls_vit_legacy.pth.tar",
+      "odd_zip.pth.tar",
     ];
     const originals = names.map((name) => fixturePath(`checkpoints/${name}`));
     const copies = names.map((name) => join(folder, name));

@@ -50,7 +50,9 @@ function disposeAll(value: unknown): void {
   else if (typeof value === "object" && value !== null) for (const item of Object.values(value)) disposeAll(item);
 }
 
-test.each(readdirSync(fixturePath("checkpoints")).filter((name) => name.endsWith(".pth.tar")))("%s: read, written and read again", async (name) => {
+const fixtures = readdirSync(fixturePath("checkpoints")).filter((name) => name.endsWith(".pth.tar"));
+
+test.each(fixtures)("%s: read, written and read again", async (name) => {
   const first = await readCheckpoint(fixturePath(`checkpoints/${name}`), { tagFloats: true });
   const path = join(folder, name);
   await writeCheckpoint(path, first);
@@ -80,7 +82,8 @@ describe("tensors of every dtype", () => {
     const whole = torch.fromBytes(bytes, [2, 3, 4], dtype);
     const value = torch.scope(() => ({
       whole, permuted: whole.permute([2, 0, 1]), row: whole.select(0, 1), empty: whole.narrow(0, 1, 0),
-      scalar: whole.select(0, 0).select(0, 0).select(0, 3), strided: whole.slice(2, 0, 4, 2), expanded: whole.narrow(0, 0, 1).expand([5, 3, 4]),
+      scalar: whole.select(0, 0).select(0, 0).select(0, 3), strided: whole.slice(2, 0, 4, 2),
+      expanded: whole.narrow(0, 0, 1).expand([5, 3, 4]),
     }));
     const path = join(folder, `${dtype}.pth`);
     await writeCheckpoint(path, value);
@@ -139,13 +142,16 @@ test("a large tensor streams through several parts", async () => {
 
 test("a file that fails in its tensors leaves none behind", async () => {
   const before = torch.memory().tensors;
-  await expect(readCheckpoint(fixturePath("unsafe/13_zip_wrong_crc.pth"))).rejects.toMatchObject({ name: "CheckpointError", entry: "archive/data/0" });
+  await expect(readCheckpoint(fixturePath("unsafe/13_zip_wrong_crc.pth"))).rejects.toMatchObject({
+    name: "CheckpointError", entry: "archive/data/0",
+  });
   expect(torch.memory().tensors).toBe(before);
 });
 
 test("a missing file and a folder are named", async () => {
-  await expect(readCheckpoint(join(folder, "none.pth"))).rejects.toMatchObject({ name: "CheckpointError", reason: expect.stringMatching(/no such file/) });
-  await expect(readCheckpoint(folder)).rejects.toMatchObject({ name: "CheckpointError", reason: expect.stringMatching(/not a regular file/) });
+  for (const [path, reason] of [[join(folder, "none.pth"), /no such file/], [folder, /not a regular file/]] as const) {
+    await expect(readCheckpoint(path)).rejects.toMatchObject({ name: "CheckpointError", reason: expect.stringMatching(reason) });
+  }
 });
 
 test("a tensor that is gone, or is no plain one, is refused", async () => {
@@ -155,7 +161,9 @@ test("a tensor that is gone, or is no plain one, is refused", async () => {
     name: "CheckpointError", reason: expect.stringMatching(/disposed/),
   });
   const conjugate = torch.scope(() => torch.conj(torch.fromBytes(new Uint8Array(16), [2], "complex64")));
-  await expect(writeCheckpoint(join(folder, "conjugate.pth"), { conjugate })).rejects.toMatchObject({ reason: expect.stringMatching(/conjugation/) });
+  await expect(writeCheckpoint(join(folder, "conjugate.pth"), { conjugate })).rejects.toMatchObject({
+    reason: expect.stringMatching(/conjugation/),
+  });
   conjugate.dispose();
   expect(readdirSync(folder).filter((name) => name.startsWith("gone") || name.startsWith(".") || name.startsWith("conj"))).toEqual([]);
 });

@@ -41,7 +41,7 @@ async function readAll(path: string): Promise<unknown> {
   const source = await FileSource.open(path);
   try {
     const parsed = await parseCheckpoint(source, { limits: defaultLimits, unknownGlobals: "error", tagFloats: false });
-    for (const { reference, load } of parsed.storages) await load(new Uint8Array(reference.byteLength));
+    for (const { reference, load } of parsed.storages) await load([new Uint8Array(reference.byteLength)]);
     return parsed.value;
   } finally {
     await source.close();

@@ -1,0 +1,146 @@
+import { dirname, join } from "node:path";
+import { statSync } from "node:fs";
+import type { Command } from "commander";
+import pc from "picocolors";
+import { readConfig } from "../config.js";
+import type { TrainingProgress } from "../report/index.js";
+import { ensureReady } from "../setup/index.js";
+import type { PretrainHooks, PretrainResult } from "../train/pretrain.js";
+import { programWords, shellLine, withoutFlags } from "./commandLine.js";
+import { applyConfigFile } from "./configFile.js";
+import { addPretrainFlags, toPretrainOptions, type PretrainFlags } from "./pretrainFlags.js";
+import { UsageError } from "./usageError.js";
+
+const EXAMPLES = `
+Examples:
+  $ moco pretrain photos -a vit_small -b 256 --optimizer adamw --lr 1.5e-4 --wd 0.1 --moco-t 0.2 --moco-m-cos --stop-grad-conv1
+  $ moco pretrain photos --config recipe.json --out runs/first
+  $ moco pretrain photos --config recipe.json --resume runs/first`;
+
+/** `moco pretrain DIR` */
+export function register(program: Command): void {
+  const command = program
+    .command("pretrain")
+    .description("train an encoder on a folder of images without labels, with every flag of upstream's main_moco.py")
+    .argument("<DIR>", "folder of images: with train/ inside, with a folder for each class, or flat");
+  addPretrainFlags(command)
+    .addHelpText("after", EXAMPLES)
+    .action(async (data: string) => {
+      const { config } = command.opts<PretrainFlags>();
+      if (config !== undefined) applyConfigFile(command, config);
+      await run(data, command.opts<PretrainFlags>());
+    });
+}
+
+async function run(data: string, flags: PretrainFlags): Promise<void> {
+  const options = { ...toPretrainOptions(data, flags), out: flags.out ?? defaultFolder(flags) };
+  await ensureReady();
+  const { pretrain } = await import("../train/pretrain.js");
+  const { listenForInterrupt } = await import("../train/interrupt.js");
+  const { checkpointsIn } = await import("../train/checkpointFiles.js");
+  const { formatDuration, RUN_LOG } = await import("../report/index.js");
+  const quiet = flags.quiet === true || readConfig().quiet;
+  const display = await createDisplay(flags, data, options.out, quiet);
+  const interrupt = listenForInterrupt((signal) => display.tell(`${signal}: finishing this step, then saving. Ctrl-C again quits at once.`));
+  const goOn = (): string => `Go on with:\n  ${resumeCommand(options.out)}`;
+
+  let result: PretrainResult;
+  try {
+    result = await pretrain(options, { ...display.hooks, signal: interrupt.signal });
+  } catch (error) {
+    display.stop();
+    const last = checkpointsIn(options.out).at(-1);
+    if (display.started && last !== undefined) display.tell(`The last checkpoint is ${join(options.out, last)}. ${goOn()}`);
+    throw await asUsageError(error);
+  } finally {
+    interrupt.dispose();
+    display.stop();
+  }
+  result.moco.dispose();
+  const { reason, steps, loss, checkpoint, badImages, seconds } = result;
+  const log = join(options.out, RUN_LOG);
+  const unfinished = reason !== "finished";
+  if (unfinished) {
+    const cause = reason === "interrupted" ? `by ${String(interrupt.signal.reason)}` : "as --stop-after asks";
+    display.tell(`Stopped ${cause} after ${steps} steps; everything is saved in ${checkpoint}.\n${goOn()}`);
+  } else if (!quiet) {
+    display.tell(`Done in ${formatDuration(seconds)}: ${steps} steps, last loss ${loss?.toFixed(4) ?? "-"}. Log: ${log}`);
+  }
+  if (badImages.length > 0) display.tell(`${badImages.length} images could not be read and were left out; ${log} names them.`);
+  if (flags.json) {
+    const summary = { reason, checkpoint, out: options.out, log, steps, loss, badImages, seconds, resume: unfinished ? resumeCommand(options.out) : null };
+    process.stdout.write(`${JSON.stringify(summary)}\n`);
+  } else if (checkpoint !== null) {
+    process.stdout.write(`${checkpoint}\n`);
+  }
+}
+
+interface Display {
+  hooks: PretrainHooks;
+  /** Whether training has begun. */
+  readonly started: boolean;
+  /** A message that is shown under --quiet too. */
+  tell(line: string): void;
+  stop(): void;
+}
+
+/** Everything that goes to standard error. */
+async function createDisplay(flags: PretrainFlags, data: string, out: string, quiet: boolean): Promise<Display> {
+  const { TrainingProgress } = await import("../report/index.js");
+  let progress: TrainingProgress | null = null;
+  let started = false;
+  const tell = (line: string): void => {
+    progress?.stop();
+    process.stderr.write(`${line}\n`);
+  };
+  return {
+    get started() {
+      return started;
+    },
+    tell,
+    stop: () => progress?.stop(),
+    hooks: {
+      onStart: ({ images, epochs, stepsPerEpoch, firstStep, device, options, resumedFrom }) => {
+        started = true;
+        if (quiet) return;
+        const from = resumedFrom === null ? "" : `, from step ${firstStep} (${resumedFrom})`;
+        tell(
+          `${flags.arch} on ${device}: ${images.toLocaleString("en")} images in ${data}, ${epochs} epochs of ${stepsPerEpoch} steps of ` +
+            `${flags.batchSize}, ${String(options.precision)}, seed ${String(options.seed)}${from}. Writing to ${out}`,
+        );
+        const lastStep = flags.stopAfter === undefined ? undefined : Math.min(firstStep + flags.stopAfter, epochs * stepsPerEpoch);
+        progress = new TrainingProgress({ epochs, stepsPerEpoch, printEvery: flags.printFreq, lastStep });
+      },
+      onStep: (step) => progress?.step(step),
+      onBadImage: ({ name, reason }) => tell(`${pc.yellow("left out:")} ${name}: ${reason}`),
+      onWarning: (message) => tell(`${pc.yellow("warning:")} ${message}`),
+    },
+  };
+}
+
+/** Where the run writes if `--out` does not tell: on with the run that is resumed, or into a folder of its own. */
+function defaultFolder({ resume, arch }: PretrainFlags): string {
+  if (resume !== "") {
+    const folder = statSync(resume, { throwIfNoEntry: false })?.isDirectory() ? resume : dirname(resume);
+    // A checkpoint of upstream lies among whatever else: its run begins a folder here.
+    if (folder === resume || statSync(join(folder, "log.jsonl"), { throwIfNoEntry: false })) return folder;
+  }
+  const time = new Date().toISOString().slice(0, 19).replaceAll(/[-:]/g, "").replace("T", "-");
+  return join("runs", `${arch}-${time}`);
+}
+
+/** The command that goes on with the run in `out`: this one, with another `--resume`. */
+function resumeCommand(out: string): string {
+  const words = withoutFlags(process.argv.slice(2), ["--resume", "--out", "--start-epoch"]);
+  const at = words.indexOf("pretrain") + 1;
+  return shellLine([...programWords(), ...words.slice(0, at), "--resume", out, ...words.slice(at)]);
+}
+
+/** Errors that the command line is to blame for end with the exit code of wrong usage. */
+async function asUsageError(error: unknown): Promise<unknown> {
+  const { PretrainOptionError } = await import("../train/pretrainOptions.js");
+  const { ModelConfigError, UnknownArchitectureError } = await import("../models/index.js");
+  const { DataOptionError } = await import("../data/index.js");
+  const kinds = [PretrainOptionError, ModelConfigError, UnknownArchitectureError, DataOptionError];
+  return kinds.some((kind) => error instanceof kind) ? new UsageError((error as Error).message, { cause: error }) : error;
+}

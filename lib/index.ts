@@ -1,0 +1,6 @@
+/** MoCo v3 on libtorch: train an image encoder without labels, and use it. */
+export { createMoCo, MoCo, type CreateMoCoOptions } from "./moco/index.js";
+export { createModel, architectures, type CreateModelOptions } from "./models/index.js";
+export { Embedder, EmbedError, type EmbedderOptions } from "./train/embedder.js";
+export { pretrain, type PretrainHooks, type PretrainResult } from "./train/pretrain.js";
+export type { PretrainOptions } from "./train/pretrainOptions.js";

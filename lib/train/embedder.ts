@@ -1,0 +1,125 @@
+import { readFile } from "node:fs/promises";
+import { readCheckpoint, selectPrefix, stripPrefix, toStateDict } from "../checkpoint/index.js";
+import { evaluationBatches, type ImageSource } from "../data/index.js";
+import { encoderFromStateDict, VisionTransformer, type Encoder } from "../models/index.js";
+import * as torch from "../torch/index.js";
+import { Tensor } from "../torch/index.js";
+import { findCheckpoint } from "./checkpointFiles.js";
+
+export interface EmbedderOptions {
+  /** Height and width of the network's input. Default: a ViT's own, 224 for a ResNet. */
+  imageSize?: number;
+  /** Attention heads of a ViT, where the checkpoint does not tell. Default 12. */
+  numHeads?: number;
+  batchSize?: number;
+}
+
+/** An image cannot be embedded. */
+export class EmbedError extends Error {
+  override readonly name = "EmbedError";
+}
+
+/**
+ * A trained encoder that turns images into feature vectors: the class token of a ViT, the pooled features of a ResNet.
+ *
+ * @example
+ * using embedder = await Embedder.load("runs/cats");
+ * const [a, b] = await embedder.embed(["a.jpg", "b.jpg"]); // Float32Array each
+ */
+export class Embedder {
+  readonly imageSize: number;
+  readonly #batchSize: number;
+
+  constructor(readonly encoder: Encoder, options: EmbedderOptions = {}) {
+    const own = encoder instanceof VisionTransformer ? encoder.imageSize[0] : 224;
+    this.imageSize = options.imageSize ?? own;
+    this.#batchSize = options.batchSize ?? 64;
+    encoder.eval();
+  }
+
+  /**
+   * Reads the encoder out of a checkpoint: of pre-training (the base encoder; a file, or a run's folder for its latest), of a linear probe, or
+   * a bare state dict.
+   *
+   * @throws CheckpointError, ModelConfigError or StateDictError that say what does not fit
+   */
+  static async load(path: string, options: EmbedderOptions = {}): Promise<Embedder> {
+    const checkpoint = await readCheckpoint<Record<string, unknown>>(findCheckpoint(path));
+    try {
+      const holder = checkpoint.state_dict ?? checkpoint.model ?? checkpoint;
+      const state = stripPrefix(toStateDict(holder));
+      const base = selectPrefix(state, "base_encoder.");
+      const arch = typeof checkpoint.arch === "string" ? checkpoint.arch : null;
+      const numHeads = options.numHeads ?? headsOf(checkpoint);
+      return new Embedder(encoderFromStateDict(base.size > 0 ? base : state, { arch, numHeads }), options);
+    } finally {
+      disposeAll(checkpoint);
+    }
+  }
+
+  /** Length of a feature vector. */
+  get featureDim(): number {
+    return this.encoder.featureDim;
+  }
+
+  /**
+   * Feature vectors of image files (paths or their bytes), in their order. Images are resized and cropped as in evaluation: shorter side to
+   * 8/7 of the input size, then the centre.
+   *
+   * @throws EmbedError that names the image which cannot be read
+   */
+  async embed(images: readonly (string | Uint8Array)[]): Promise<Float32Array[]> {
+    const source: ImageSource = {
+      length: images.length,
+      classes: [],
+      name: (index) => (typeof images[index] === "string" ? images[index] : `image ${index}`),
+      label: () => null,
+      read: async (index) => {
+        const image = images[index] as string | Uint8Array;
+        return typeof image === "string" ? await readFile(image) : image;
+      },
+    };
+    const features = await this.features(source, { resizeShorter: Math.round((this.imageSize * 8) / 7) });
+    const data = features.data() as Float32Array;
+    features.dispose();
+    return images.map((_, i) => data.slice(i * this.featureDim, (i + 1) * this.featureDim));
+  }
+
+  /**
+   * Features [length, featureDim] of all images of a source, float32, to be disposed of by the caller.
+   *
+   * @param options.resizeShorter see {@link evaluationBatches}; without it the whole image is resized to the input size
+   */
+  async features(source: ImageSource, options: { resizeShorter?: number } = {}): Promise<Tensor> {
+    using scope = torch.openScope();
+    const parts: Tensor[] = [];
+    for await (const { images, bad } of evaluationBatches(source, { ...options, imageSize: this.imageSize, batchSize: this.#batchSize })) {
+      parts.push(scope.run(() => torch.noGrad(() => this.encoder.forwardFeatures(images))));
+      images.dispose();
+      if (bad[0]) throw new EmbedError(`${bad[0].name} cannot be embedded: ${bad[0].reason}`);
+    }
+    return torch.keep(parts.length > 0 ? scope.run(() => torch.keep(torch.cat(parts))) : torch.empty([0, this.featureDim]));
+  }
+
+  /** Frees the encoder. */
+  dispose(): void {
+    this.encoder.dispose();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}
+
+/** The number of heads that our own checkpoints tell. */
+function headsOf(checkpoint: Record<string, unknown>): number | undefined {
+  const run = checkpoint.moco_v3_run as { facts?: { recipe?: { encoder?: { numHeads?: unknown } } } } | undefined;
+  const heads = run?.facts?.recipe?.encoder?.numHeads;
+  return typeof heads === "number" ? heads : undefined;
+}
+
+function disposeAll(value: unknown): void {
+  if (value instanceof Tensor) value.dispose();
+  else if (value instanceof Map) for (const each of value.values()) disposeAll(each);
+  else if (typeof value === "object" && value !== null && !ArrayBuffer.isView(value)) for (const each of Object.values(value)) disposeAll(each);
+}

@@ -1,0 +1,149 @@
+import { setImmediate as nextTurn } from "node:timers/promises";
+import { ImageFolder, requireImages, TwoViewLoader, type BadImage } from "../data/index.js";
+import { createMoCo, type MoCo } from "../moco/index.js";
+import { GradScaler, learningRateAt, momentumAt } from "../optim/index.js";
+import type { EndEntry, RunEntry, StepEntry } from "../report/index.js";
+import * as torch from "../torch/index.js";
+import type { Tensor } from "../torch/index.js";
+import { findCheckpoint, requireFreshFolder, type Position } from "./checkpointFiles.js";
+import { FiniteGuard } from "./finiteGuard.js";
+import {
+  createAutocast, createOptimizer, isSaveDue, randomSeed, resolveOptions, trainingFacts, type PretrainOptions,
+} from "./pretrainOptions.js";
+import { RunRecorder } from "./runRecorder.js";
+import { SavedTraining, type RunFacts, type Trainee } from "./trainingState.js";
+
+/** What a caller hears, and can say, while the training runs. */
+export interface PretrainHooks {
+  /** Before the first step: what the run is, and the network as it starts. Awaited. */
+  onStart?(run: RunEntry, moco: MoCo): void | Promise<void>;
+  onStep?(step: StepEntry): void;
+  onCheckpoint?(path: string): void;
+  /** An image could not be read and was left out. */
+  onBadImage?(image: BadImage): void;
+  /** Something will not go as the options suggest. */
+  onWarning?(message: string): void;
+  /** Once aborted, the run finishes its step, saves and returns. */
+  signal?: AbortSignal;
+}
+
+export interface PretrainResult {
+  /** The trained network; the caller disposes of it. */
+  moco: MoCo;
+  reason: Exclude<EndEntry["reason"], "failed">;
+  /** Steps done by this call. */
+  steps: number;
+  /** Loss of the last step, or null without one. */
+  loss: number | null;
+  /** Path of the last checkpoint written, or null. */
+  checkpoint: string | null;
+  badImages: BadImage[];
+  seconds: number;
+}
+
+/**
+ * Pre-trains an image encoder on unlabelled images with MoCo v3 (Chen, Xie and He, 2021).
+ *
+ * With `out`, that folder gets a checkpoint per epoch, which PyTorch and upstream's programs open, and a log of every step.
+ *
+ * The same options and seed give the same weights, whatever the number of workers; a run that was stopped and resumed ends with the weights, to
+ * the bit, of one that was not (for the same device and number of threads).
+ *
+ * @throws PretrainOptionError; the errors of images, checkpoint and model, before training begins; NonFiniteError when it diverges
+ * @example
+ * const { moco } = await pretrain(
+ *   { data: "photos", encoder: "vit_small", optimizer: "adamw", baseLr: 1.5e-4, weightDecay: 0.1, temperature: 0.2, batchSize: 256 },
+ *   { onStep: ({ step, loss }) => console.log(step, loss) },
+ * );
+ */
+export async function pretrain(options: PretrainOptions, hooks: PretrainHooks = {}): Promise<PretrainResult> {
+  const recipe = resolveOptions(options);
+  const { device, epochs } = recipe;
+  torch.retainFreedMemory();
+  if (recipe.threads !== null) torch.setNumThreads(recipe.threads);
+
+  // Images and checkpoint first: what is wrong with them shows before any time goes into a network.
+  const source = typeof options.data === "string" ? await ImageFolder.open(options.data) : options.data;
+  requireImages(source, recipe.batchSize);
+  if (recipe.out !== null && recipe.resume === null) requireFreshFolder(recipe.out);
+  using saved = recipe.resume === null ? null : await SavedTraining.read(findCheckpoint(recipe.resume));
+  const seed = recipe.seed ?? saved?.facts?.seed ?? randomSeed();
+  await using loader = new TwoViewLoader(source, {
+    batchSize: recipe.batchSize, imageSize: recipe.imageSize, cropMin: recipe.cropMin, augmentation: recipe.augmentation ?? {}, seed,
+    threads: recipe.workers, cache: recipe.cacheImages, maxBad: recipe.maxBad, knownBad: saved?.knownBad(source.length),
+  });
+  const { stepsPerEpoch } = loader;
+
+  torch.manualSeed(seed);
+  const moco = createMoCo({
+    encoder: recipe.encoder, imageSize: recipe.imageSize, patchSize: recipe.patchSize ?? undefined, stopGradConv1: recipe.stopGradConv1,
+    dim: recipe.dim, mlpDim: recipe.mlpDim, temperature: recipe.temperature,
+  });
+  using recorder = new RunRecorder(recipe.out, hooks);
+  try {
+    const facts: RunFacts = {
+      arch: recipe.arch, seed, images: source.length, stepsPerEpoch, batchSize: recipe.batchSize,
+      recipe: trainingFacts(recipe, moco.baseEncoder),
+    };
+    for (const difference of saved?.compare(facts) ?? []) hooks.onWarning?.(`not as in the run that is resumed: ${difference}`);
+    using optimizer = createOptimizer(moco.to(device).parameters(), recipe);
+    using scaler = new GradScaler({ enabled: recipe.precision === "fp16", device });
+    using guard = new FiniteGuard(moco, scaler, recipe);
+    const trainee: Trainee = { moco, optimizer, scaler };
+    const autocast = createAutocast(recipe);
+    const start: Position = saved?.position ?? { epoch: recipe.startEpoch, step: 0 };
+    saved?.restore(trainee);
+    saved?.dispose();
+
+    if (start.epoch >= epochs) hooks.onWarning?.(`nothing is left to do: ${start.epoch} of ${epochs} epochs are done; train on with more epochs`);
+    await recorder.start({ recipe, facts, start, resumedFrom: saved?.path ?? null, knownBad: loader.bad.length }, moco);
+    moco.train();
+
+    let steps = 0;
+    let lastLoss: number | null = null;
+    let stop: "interrupted" | "stop-after" | null = null;
+    training: for (let { epoch, step } = start; epoch < epochs; epoch++, step = 0) {
+      for await (using batch of loader.epoch(epoch, step)) {
+        // Learning rate and momentum follow the fractional epoch.
+        const progress = epoch + step / stepsPerEpoch;
+        const lr = learningRateAt(progress, recipe);
+        const m = recipe.mCos ? momentumAt(progress, { momentum: recipe.m, epochs }) : recipe.m;
+        optimizer.setLearningRate(lr);
+        const place = { step: epoch * stepsPerEpoch + step, epoch, stepInEpoch: step, lr };
+
+        const { loss, gradientNorm } = torch.scope(() => {
+          const [x1, x2] = batch.views.map((view) => view.to(device)) as [Tensor, Tensor]; // each [N, 3, H, W]
+          guard.remember();
+          const output = autocast(() => moco.forward(x1, x2, m)); // moves the momentum encoder towards the base encoder
+          const loss = guard.checkLoss(output, place);
+          scaler.scale(output).backward();
+          scaler.unscale_(optimizer);
+          const gradientNorm = guard.checkUpdate(place); // throws before a weight is touched
+          scaler.step(optimizer);
+          scaler.update();
+          optimizer.zeroGrad(); // here, so that the next forward pass has their memory
+          return { loss, gradientNorm };
+        });
+
+        const { waitMs: dataWaitMs, indices } = batch;
+        recorder.step({ ...place, loss, momentum: m, gradientNorm, scale: scaler.getScale(), dataWaitMs }, indices.length, loader.bad);
+        lastLoss = loss;
+        steps++;
+        step++;
+        await nextTurn(); // signals arrive in between
+        const position = step < stepsPerEpoch ? { epoch, step } : { epoch: epoch + 1, step: 0 };
+        if (position.epoch < epochs) stop = hooks.signal?.aborted ? "interrupted" : steps === recipe.stopAfter ? "stop-after" : null;
+        if (stop || isSaveDue(recipe, position, stepsPerEpoch)) await recorder.save(trainee, position, facts, loader.bad);
+        if (stop) break training;
+      }
+    }
+
+    const reason = stop ?? "finished";
+    recorder.end(reason);
+    return { moco, reason, steps, loss: lastLoss, checkpoint: recorder.checkpoint, badImages: loader.bad, seconds: recorder.seconds };
+  } catch (error) {
+    recorder.end("failed", (error as Error).message);
+    moco.dispose();
+    throw error;
+  }
+}

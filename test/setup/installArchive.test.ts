@@ -1,0 +1,56 @@
+import { readdirSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { afterEach, beforeEach, expect, test } from "@jest/globals";
+import { ArchiveError, HashMismatchError } from "../../lib/setup/errors.js";
+import { findLibtorch } from "../../lib/setup/findLibtorch.js";
+import { installArchive } from "../../lib/setup/installArchive.js";
+import { configFor, temporaryFolder, torchWheel } from "./fakeTorch.js";
+import { writeZip } from "./zipFile.js";
+
+let folder: string;
+let cache: string;
+beforeEach(() => {
+  folder = temporaryFolder("archive");
+  cache = join(folder, "cache");
+});
+afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+const config = (): ReturnType<typeof configFor> => configFor(cache, { MOCO_PYTHON: "/no/python" });
+
+function libtorchZip(version: string): string {
+  const members = torchWheel(version).filter(({ path }) => !path.endsWith(".py")).map((each) => ({ ...each, path: each.path.replace(/^torch/, "libtorch") }));
+  return writeZip(join(folder, `libtorch-${version}.zip`), [...members, { path: "libtorch/build-version", content: `${version}\n` }]);
+}
+
+test("a libtorch zip is installed whole, without Python", async () => {
+  const installed = await installArchive(config(), [libtorchZip("2.11.0+cpu")]);
+  expect(installed).toMatchObject({ version: "2.11.0", build: "2.11.0+cpu", source: "cache" });
+  expect(findLibtorch(config()).root).toBe(installed.root);
+  expect(readdirSync(cache)).toHaveLength(1);
+});
+
+test("a wheel with CUDA needs NVIDIA's wheels beside it", async () => {
+  const torch = writeZip(join(folder, "torch.whl"), torchWheel("2.11.0+cu130"));
+  await expect(installArchive(config(), [torch])).rejects.toThrow(/torch 2\.11\.0\+cu130.*of CUDA 13,.*--archive nvidia_cuda_runtime/s);
+  expect(readdirSync(cache)).toEqual([]);
+  const nvidia = writeZip(join(folder, "nvidia.whl"), [
+    { path: "nvidia/cu13/lib/libcudart.so.13", content: "runtime" },
+    { path: "nvidia/cu13/lib/libcupti.so.13", content: "profiler" },
+    { path: "nvidia/cu13/include/cuda.h", content: "" },
+  ]);
+  const installed = await installArchive(config(), [torch, nvidia]);
+  expect(installed.preload.map((each) => each.split("/").pop()!.split(".")[0])).toEqual(["libcudart", "libcupti", "libc10", "libtorch_cpu"]);
+  // Without cuBLAS and the others torch's CUDA library would not load.
+  expect(installed.cuda).toBe(false);
+});
+
+test("a file that bears a pinned name must be that file", async () => {
+  const wheel = writeZip(join(folder, "torch-2.11.0-cp312-cp312-manylinux_2_28_x86_64.whl"), torchWheel("2.11.0"));
+  await expect(installArchive(config(), [wheel])).rejects.toThrow(HashMismatchError);
+});
+
+test("an archive without libtorch is refused", async () => {
+  const other = writeZip(join(folder, "numpy.whl"), [{ path: "numpy/version.py", content: "" }]);
+  await expect(installArchive(config(), [other])).rejects.toThrow(ArchiveError);
+  await expect(installArchive(config(), [other])).rejects.toThrow("no libtorch inside");
+});
