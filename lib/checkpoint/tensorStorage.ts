@@ -11,7 +11,7 @@ export class TensorStorages {
   readonly storages: { reference: StorageReference; tensor: Tensor; elementBytes: number }[] = [];
   readonly #byIdentity = new Map<bigint, { reference: StorageReference; dtype: DType }>();
 
-  constructor(private readonly site: CheckpointSite) {}
+  constructor(private readonly site: CheckpointSite, private readonly keepRequiresGrad: boolean) {}
 
   /** The reference of a tensor; null for anything else. Throws `CheckpointError` for tensors without plain storage. */
   describe(value: object): TensorReference | null {
@@ -39,7 +39,8 @@ export class TensorStorages {
       );
     }
     const reference = known?.reference ?? this.#add(value, storage, dtype);
-    return new TensorReference(reference, dtype, storage.offset, value.shape, value.strides, value.requiresGrad);
+    const requiresGrad = this.keepRequiresGrad && value.requiresGrad;
+    return new TensorReference(reference, dtype, storage.offset, value.shape, value.strides, requiresGrad);
   }
 
   #add(tensor: Tensor, storage: { id: bigint; bytes: number }, dtype: DType): StorageReference {

@@ -8,6 +8,11 @@ import { ALIGNMENT, ZipWriter } from "./zipWriter.js";
 export interface WriteOptions {
   /** File format; "zip" is that of PyTorch 1.6 and later. */
   readonly format?: "zip";
+  /**
+   * Write each tensor's `requiresGrad`. Off by default: `stateDict()` holds the live parameters, while PyTorch's state dicts are detached,
+   * and Python code that loads one may refuse tensors that require a gradient (`tensor.numpy()` does).
+   */
+  readonly keepRequiresGrad?: boolean;
   /** File operations, for tests that inject faults. */
   readonly files?: FileLayer;
 }
@@ -30,9 +35,10 @@ const FOLDER = "archive";
  * in one. The old file is untouched then.
  * @example await writeCheckpoint("checkpoint.pth.tar", { epoch: 1, arch: "vit_small", state_dict: new OrderedDict(model.stateDict()) });
  */
-export async function writeCheckpoint(path: string, value: unknown, { files = diskFiles }: WriteOptions = {}): Promise<void> {
+export async function writeCheckpoint(path: string, value: unknown, options: WriteOptions = {}): Promise<void> {
+  const { keepRequiresGrad = false, files = diskFiles } = options;
   const site = { file: path };
-  const tensors = new TensorStorages(site);
+  const tensors = new TensorStorages(site, keepRequiresGrad);
   const pickle = writePickle(value, site, (candidate) => tensors.describe(candidate));
   try {
     await writeDurably(path, (sink) => writeZip(sink, pickle, tensors), files);

@@ -14,10 +14,9 @@ async function run(request: DecodeRequest): Promise<void> {
   try {
     const bytes = typeof request.input === "string" ? await readFile(request.input) : request.input;
     const { data, width, height } = await decodeImage(bytes);
-    // Memory of its own moves to the other thread; a slice of a pool must be copied.
-    const whole = data.byteLength === data.buffer.byteLength;
-    const pixels = whole ? new Uint8Array(data.buffer as ArrayBuffer) : data.slice();
-    port.postMessage({ id: request.id, data: pixels, width, height } satisfies DecodeReply, [pixels.buffer as ArrayBuffer]);
+    // A copy, since memory that belongs to the decoding library cannot move to another thread.
+    const pixels = new Uint8Array(data);
+    port.postMessage({ id: request.id, data: pixels, width, height } satisfies DecodeReply, [pixels.buffer]);
   } catch (error) {
     port.postMessage({ id: request.id, reason: (error as Error).message } satisfies DecodeReply);
   }

@@ -132,6 +132,7 @@ function encodeElements(flat: readonly (number | bigint | boolean)[], dtype: DTy
     }
     if (isBig) array[i] = BigInt(value);
     else (array as Int32Array)[i] = Number(value);
+    // eslint-disable-next-line eqeqeq -- a bigint equals the number that it was made from
     if (array[i] != value) throw new TypeError(`tensor: ${value} is outside the range of ${dtype}; choose a wider dtype such as int64`);
   }
   return bytesOf(array);

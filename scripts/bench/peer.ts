@@ -1,6 +1,7 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { createInterface, type Interface } from "node:readline";
+import { childEnvironment } from "../../lib/config.js";
 
 /** A measured program failed or could not be started. */
 export class BenchmarkError extends Error {
@@ -23,7 +24,7 @@ export class Peer {
     args: readonly string[],
     env: Readonly<Record<string, string>> = {},
   ) {
-    this.#process = spawn(command, args, { stdio: ["pipe", "pipe", "pipe"], env: { ...process.env, ...env } });
+    this.#process = spawn(command, args, { stdio: ["pipe", "pipe", "pipe"], env: childEnvironment(env) });
     this.#process.on("error", (error) => (this.#stderr += error.message));
     this.#process.stderr?.on("data", (text: Buffer) => (this.#stderr = (this.#stderr + text.toString()).slice(-4000)));
     this.#reader = createInterface({ input: this.#process.stdout as NodeJS.ReadableStream });

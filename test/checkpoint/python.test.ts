@@ -63,7 +63,7 @@ describeWithPython("PyTorch", () => {
       text: ["", "héllo ✓😀"], tuple: PythonTuple.fromArray([0.9, 0.999]), size: TorchSize.fromArray([2, 3]),
       complex: new PythonComplex(1, -2), set: new Set([1, 2]), bytes: Uint8Array.of(0, 128, 255),
       map: new Map<unknown, unknown>([[0, "zero"], ["10", 1]]), ordered,
-    });
+    }, { keepRequiresGrad: true });
     const [loaded] = runPython<[{ items: [string, { items: [string, Record<string, unknown>][] }][] }]>(DESCRIBE, [path, "--"]);
     const items = new Map(loaded.items);
     expect(items.get("'integers'")).toEqual({
@@ -99,7 +99,7 @@ describeWithPython("PyTorch", () => {
     const copies = names.map((name) => join(folder, name));
     for (const [i, original] of originals.entries()) {
       const value = await readCheckpoint<Record<string, unknown>>(original, { tagFloats: true });
-      await writeCheckpoint(copies[i] as string, value);
+      await writeCheckpoint(copies[i] as string, value, { keepRequiresGrad: true });
       disposeAll(value);
     }
     const loaded = runPython<unknown[]>(DESCRIBE, [...copies, "--", ...originals]);

@@ -55,7 +55,7 @@ const fixtures = readdirSync(fixturePath("checkpoints")).filter((name) => name.e
 test.each(fixtures)("%s: read, written and read again", async (name) => {
   const first = await readCheckpoint(fixturePath(`checkpoints/${name}`), { tagFloats: true });
   const path = join(folder, name);
-  await writeCheckpoint(path, first);
+  await writeCheckpoint(path, first, { keepRequiresGrad: true });
   const second = await readCheckpoint(path, { tagFloats: true });
   expect(described(second)).toEqual(described(first));
   expect((second.state_dict as OrderedDict).attributes).toEqual((first.state_dict as OrderedDict).attributes);
@@ -128,6 +128,18 @@ test("a training checkpoint keeps the types that PyTorch's loaders look at", asy
   disposeAll(result);
   weight.dispose();
   step.dispose();
+});
+
+test("parameters are written as PyTorch's state dicts have them, detached", async () => {
+  const weight = torch.tensor([1]).requiresGrad_();
+  const path = join(folder, "parameter.pth");
+  for (const keepRequiresGrad of [false, true]) {
+    await writeCheckpoint(path, { weight }, { keepRequiresGrad });
+    const result = await readCheckpoint<{ weight: Tensor }>(path);
+    expect(result.weight.requiresGrad).toBe(keepRequiresGrad);
+    disposeAll(result);
+  }
+  weight.dispose();
 });
 
 test("a large tensor streams through several parts", async () => {

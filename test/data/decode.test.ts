@@ -64,9 +64,9 @@ describe("bad files", () => {
     let state = 1;
     const random = (bound: number): number => (state = (state * 48271) % 2147483647) % bound;
     for (const name of [...names.filter((name) => file(name).length < 50000), ...formats]) {
-      for (let round = 0; round < 10; round++) {
+      for (let round = 0; round < 6; round++) {
         const bytes = Uint8Array.from(file(name));
-        for (let i = 0; i < 1 + round; i++) bytes[random(round < 5 ? Math.min(64, bytes.length) : bytes.length)] = random(256);
+        for (let i = 0; i < 1 + round; i++) bytes[random(round < 3 ? Math.min(64, bytes.length) : bytes.length)] = random(256);
         const image = await decodeImage(bytes).catch(() => null);
         if (image) expect(image.data.length).toBe(3 * image.width * image.height);
       }

@@ -1,0 +1,60 @@
+import { appendFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { expect, test } from "@jest/globals";
+import { readRunLog, RunLog, RunLogError, type LogEntry, type RunEntry, type StepEntry } from "../../lib/report/index.js";
+import { withFolder } from "../data/pixels.js";
+
+const run = (firstStep: number): RunEntry => ({
+  kind: "run", started: "2026-01-01T00:00:00.000Z", options: { lr: 0.1 }, versions: { node: "20.19.0" }, device: "cpu", images: 12, epochs: 2,
+  stepsPerEpoch: 3, firstStep, resumedFrom: null,
+});
+const step = (number: number, loss = number): StepEntry => ({
+  kind: "step", step: number, epoch: Math.floor(number / 3), stepInEpoch: number % 3, loss, lr: 0.1, momentum: 0.99, gradientNorm: 1,
+  imagesPerSecond: 10, dataWaitMs: 1, stepMs: 400, scale: 1,
+});
+
+function write(path: string, entries: readonly LogEntry[]): void {
+  const log = new RunLog(path);
+  entries.forEach((entry) => log.write(entry));
+  log.close();
+}
+
+test("what is written is read", async () => {
+  await withFolder({}, async (folder) => {
+    const path = join(folder, "log.jsonl");
+    write(path, [
+      run(0), step(0), step(1), { kind: "badImage", path: "a.jpg", reason: "torn" }, { kind: "checkpoint", file: "checkpoint_0000.pth.tar", steps: 3 },
+      { kind: "end", reason: "finished", seconds: 3 },
+    ]);
+    expect(readRunLog(path)).toEqual({
+      runs: [run(0)],
+      steps: [step(0), step(1)],
+      badImages: [{ kind: "badImage", path: "a.jpg", reason: "torn" }],
+      checkpoints: [{ kind: "checkpoint", file: "checkpoint_0000.pth.tar", steps: 3 }],
+      end: { kind: "end", reason: "finished", seconds: 3 },
+    });
+  });
+});
+
+test("a resumed run does the lost steps again; a torn line is passed over", async () => {
+  await withFolder({}, async (folder) => {
+    const path = join(folder, "log.jsonl");
+    write(path, [run(0), step(0), step(1), step(2), step(3, 77)]);
+    appendFileSync(path, '{"kind":"step","st');
+    expect(readRunLog(path).steps).toHaveLength(4);
+    write(path, [run(3), step(3), step(4)]);
+    const record = readRunLog(path);
+    expect(record.steps.map(({ step, loss }) => [step, loss])).toEqual([[0, 0], [1, 1], [2, 2], [3, 3], [4, 4]]);
+    expect([record.runs.length, record.end]).toEqual([2, null]);
+  });
+});
+
+test("what is no log is refused", async () => {
+  await withFolder({ "a.jsonl": '{"kind":"step"}\n', "b.jsonl": '{"kind":"run"}\nnonsense\n{"kind":"end"}\n' }, async (folder) => {
+    expect(() => readRunLog(join(folder, "a.jsonl"))).toThrow(/no line that begins a run/);
+    expect(() => readRunLog(join(folder, "b.jsonl"))).toThrow(/line 2 is not JSON/);
+    expect(() => readRunLog(join(folder, "c.jsonl"))).toThrow(RunLogError);
+    writeFileSync(join(folder, "d.jsonl"), "");
+    expect(() => readRunLog(join(folder, "d.jsonl"))).toThrow(RunLogError);
+  });
+});
