@@ -24,6 +24,8 @@ export function decodeBmp(bytes: Uint8Array): DecodedImage {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const header = readHeader(view);
   const { width, height } = header;
+  // Two bytes make a run of 255 pixels at most: a small file cannot ask for much memory.
+  if (width * height > 128 * bytes.length) throw new Error(`truncated BMP: ${bytes.length} bytes for ${width} x ${height} pixels`);
   const data = new Uint8Array(3 * width * height);
   if (header.compression === Compression.runs8 || header.compression === Compression.runs4) {
     paint(header, runLengthIndices(header, bytes), data);

@@ -64,13 +64,16 @@ export async function loadImages(source: ImageSource, indices: readonly number[]
  *
  * @throws {DataOptionError} for an option outside its range.
  */
-export async function* evaluationBatches(source: ImageSource, options: EvaluationBatchOptions): AsyncGenerator<EvaluationBatch, void, undefined> {
+export async function* evaluationBatches(
+  source: ImageSource, options: EvaluationBatchOptions,
+): AsyncGenerator<EvaluationBatch, void, undefined> {
   const { batchSize } = options;
   if (!Number.isInteger(batchSize) || batchSize < 1) throw new DataOptionError(`batchSize is ${batchSize}; give a whole number from 1`);
   const batches = prefetch(prepare(source, options), options.prefetch ?? 2, (batch) => batch.images.dispose());
   for await (const batch of batches) {
-    yield batch;
+    // As in training: the next batches are begun before the consumer holds the thread.
     await new Promise(setImmediate);
+    yield batch;
   }
 }
 
@@ -119,7 +122,8 @@ function sizeOf({ imageSize, resizeShorter }: EvaluationOptions): readonly [numb
     if (!Number.isInteger(size) || size < 1) throw new DataOptionError(`imageSize is ${size}; give whole numbers from 1`);
   }
   if (resizeShorter !== undefined && !(Number.isInteger(resizeShorter) && resizeShorter >= Math.max(height, width))) {
-    throw new DataOptionError(`resizeShorter is ${resizeShorter}; the centre of ${height} x ${width} needs a whole number of at least ${Math.max(height, width)}`);
+    const least = Math.max(height, width);
+    throw new DataOptionError(`resizeShorter is ${resizeShorter}; give a whole number from ${least}, to cut out ${height} x ${width}`);
   }
   return [height, width];
 }

@@ -61,7 +61,8 @@ export class ImageFolder implements ImageSource {
     const given = resolve(folder);
     const about = await stat(given).catch((error: NodeJS.ErrnoException) => {
       throw new ImageFolderError(
-        error.code === "ENOENT" ? `there is no folder ${given}; check the path` : `cannot read ${given}: ${error.message}`, { cause: error },
+        error.code === "ENOENT" ? `there is no folder ${given}; check the path` : `cannot read ${given}: ${error.message}`,
+        { cause: error },
       );
     });
     if (!about.isDirectory()) throw new ImageFolderError(`${given} is a file; give the folder that holds the images`);

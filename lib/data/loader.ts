@@ -144,11 +144,11 @@ export class TwoViewLoader {
     try {
       for (;;) {
         const asked = performance.now();
-        // Lets finished work report even if the consumer never waits for anything else.
-        await new Promise(setImmediate);
         const { value, done } = await batches.next();
         if (done && this.#closed) throw new Error("the loader was closed in the middle of an epoch");
         if (done) return;
+        // The consumer may hold the thread for a whole step: first hand the next batches to the threads that prepare them.
+        await new Promise(setImmediate);
         yield { ...value, waitMs: performance.now() - asked, [Symbol.dispose]: () => drop(value) };
       }
     } finally {
@@ -171,7 +171,9 @@ export class TwoViewLoader {
     return this.close();
   }
 
-  async *#batches(epoch: number, startStep: number, signal: AbortSignal): AsyncGenerator<Omit<TwoViewBatch, "waitMs" | typeof Symbol.dispose>> {
+  async *#batches(
+    epoch: number, startStep: number, signal: AbortSignal,
+  ): AsyncGenerator<Omit<TwoViewBatch, "waitMs" | typeof Symbol.dispose>> {
     const order = this.#sampler.order(epoch);
     let batch: { views: [Tensor, Tensor]; indices: number[]; jobs: Promise<void>[] } | null = null;
     let requests: RenderRequest[] = [];

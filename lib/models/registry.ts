@@ -1,3 +1,4 @@
+import { nearestNames } from "../nearestNames.js";
 import type { Encoder } from "./encoder.js";
 import type { ImageSize } from "./errors.js";
 import { ResNet, type ResNetOptions } from "./resnet.js";
@@ -59,7 +60,7 @@ export class UnknownArchitectureError extends Error {
   override readonly name = "UnknownArchitectureError";
 
   constructor(readonly architecture: string) {
-    super(`Unknown architecture "${architecture}". Did you mean ${nearestTo(architecture).join(" or ")}? Known: ${architectures.join(", ")}.`);
+    super(`Unknown architecture "${architecture}". Did you mean ${nearestNames(architecture, architectures, 2).join(" or ")}? Known: ${architectures.join(", ")}.`);
   }
 }
 
@@ -72,25 +73,4 @@ export class UnknownArchitectureError extends Error {
 export function createModel(architecture: string, options: CreateModelOptions = {}): Encoder {
   if (!isArchitecture(architecture)) throw new UnknownArchitectureError(architecture);
   return builders[architecture](options);
-}
-
-/** The two known names with the fewest edits from `name`. */
-function nearestTo(name: string): string[] {
-  const wanted = name.toLowerCase();
-  const byDistance = architectures.map((known) => ({ known, distance: editDistance(wanted, known) }));
-  return byDistance.sort((a, b) => a.distance - b.distance).slice(0, 2).map(({ known }) => known);
-}
-
-/** Levenshtein distance, one row of the table at a time. */
-function editDistance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, j) => j);
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j++) {
-      const substitution = (row[j - 1] as number) + (a[i - 1] === b[j - 1] ? 0 : 1);
-      next.push(Math.min(substitution, (row[j] as number) + 1, (next[j - 1] as number) + 1));
-    }
-    row = next;
-  }
-  return row[b.length] as number;
 }

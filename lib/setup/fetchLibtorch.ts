@@ -62,14 +62,17 @@ export function withCacheLock<T>(config: Config, work: () => Promise<T>): Promis
   return withLock(join(config.cache, "setup.lock"), locked, { onWait });
 }
 
-/** Unpacks archives together into a folder of the cache, all of them or nothing. Call it while holding the cache's lock. */
+/**
+ * Unpacks archives together into a folder of the cache, all of them or nothing; call it while holding the cache's lock.
+ * `inspect` sees the unpacked files before they count, and may complete the manifest or throw.
+ */
 export async function install(
   config: Config,
   archives: readonly string[],
   folder: string,
   manifest: CacheManifest,
   wanted: (path: string) => boolean = () => true,
-  check: (folder: string) => void = () => {},
+  inspect: (folder: string) => void = () => {},
 ): Promise<void> {
   let total = 0;
   for (const archive of archives) for (const { path, bytes } of await listArchive(archive)) if (wanted(path)) total += bytes;
@@ -86,7 +89,7 @@ export async function install(
   } finally {
     progress.end();
   }
-  check(temporary);
+  inspect(temporary);
   const file = await open(join(temporary, MANIFEST), "wx");
   await file.writeFile(`${JSON.stringify(manifest, null, 2)}\n`);
   await file.sync();

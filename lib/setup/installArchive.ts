@@ -28,6 +28,12 @@ export async function installArchive(config: Config, files: readonly string[]): 
   // A wheel's CUDA libraries are of use only with all of NVIDIA's; a libtorch zip has them inside.
   const isZip = paths.some((path) => path.startsWith("libtorch/"));
   const cuda = paths.some((path) => /\/libtorch_cuda\.so$/.test(path)) && (isZip || paths.some((path) => /\/libcublas\.so/.test(path)));
+  if (!isZip && paths.some((path) => /\/libtorch_cuda\.so$/.test(path)) && !paths.some((path) => /\/libcudart[^/]*\.so/.test(path))) {
+    throw new ArchiveError(
+      `${files.join(", ")}: a torch wheel with CUDA loads libcudart and libcupti, which come in wheels of their own. Give them too: ` +
+        "moco setup --archive torch.whl --archive nvidia_cuda_runtime.whl --archive nvidia_cuda_cupti.whl",
+    );
+  }
   const hashes = await Promise.all(archives.map(verify));
   return withCacheLock(config, async () => {
     const named = archives.map((archive, index) => ({ file: basename(archive), sha256: hashes[index]! }));
@@ -36,9 +42,7 @@ export async function installArchive(config: Config, files: readonly string[]): 
     const folder = join(config.cache, `libtorch-archive-${first!.slice(0, 12)}`);
     const manifest = { version: "", cuda, archives: named };
     await install(config, archives, folder, manifest, isZip ? undefined : cuda ? isCudaFile : isCpuFile, (unpacked) => {
-      const unpackedTorch = inspectTorchFolder(unpacked, "cache");
-      assertComplete(unpackedTorch, paths);
-      manifest.version = unpackedTorch.version;
+      manifest.version = inspectTorchFolder(unpacked, "cache").version;
     });
     const installed = inspectTorchFolder(folder, "cache");
     const used = cachedLibtorch(config) ?? installed;
@@ -56,14 +60,4 @@ async function verify(archive: string): Promise<string> {
     throw new HashMismatchError(`${archive} is not the published file: its SHA-256 is ${found}, expected ${pinned.sha256}. Get it again`);
   }
   return found;
-}
-
-// The libraries that torch's wheel with CUDA loads come in wheels of their own; a libtorch zip has them inside.
-function assertComplete({ root, build }: LibtorchLocation, paths: readonly string[]): void {
-  const cuda = /\+cu(\d+)\d$/.exec(build)?.[1];
-  if (!cuda || basename(root) !== "torch" || paths.some((path) => /\/libcudart[^/]*\.so/.test(path))) return;
-  throw new ArchiveError(
-    `This wheel (torch ${build}) loads libcudart and libcupti of CUDA ${cuda}, which come in wheels of their own. Give them too: ` +
-      "moco setup --archive torch.whl --archive nvidia_cuda_runtime.whl --archive nvidia_cuda_cupti.whl",
-  );
 }

@@ -1,4 +1,5 @@
 import { native } from "../native.js";
+import { nearestNames } from "../nearestNames.js";
 import { beginArguments, codecFor, encodedStrings, encodeDefault, isComplex, type Codec } from "./encode.js";
 import { TorchError } from "./errors.js";
 import { Generator } from "./random.js";
@@ -235,25 +236,8 @@ function overloadTable(): Readonly<Record<string, readonly string[]>> {
   return (table ??= Object.assign(Object.create(null) as object, native.overloads()));
 }
 
-/** Levenshtein distance, for the nearest names. */
-function distance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j++) {
-      next[j] = Math.min((row[j] as number) + 1, (next[j - 1] as number) + 1, (row[j - 1] as number) + (a[i - 1] === b[j - 1] ? 0 : 1));
-    }
-    row = next;
-  }
-  return row[b.length] as number;
-}
-
 function unknownOperator(name: string): string {
-  const nearest = Object.keys(overloadTable())
-    .map((known) => ({ known, away: distance(camelCase(known).toLowerCase(), camelCase(name).toLowerCase()) }))
-    .sort((a, b) => a.away - b.away)
-    .slice(0, 4)
-    .map(({ known }) => camelCase(known));
+  const nearest = nearestNames(camelCase(name), Object.keys(overloadTable()).map(camelCase), 4);
   return `libtorch has no operator '${name}'; the nearest names are ${nearest.join(", ")}`;
 }
 

@@ -24,7 +24,8 @@ function countBelow(sorted: number[], limit: number): number {
 }
 
 describe("random resized crops are distributed as torchvision's", () => {
-  test.each(readJson<CropStatistics[]>("augment/rrc_stats.json"))("$image_wh $scale", ({ image_wh, scale, ratio, draws, quantile_levels, stats }) => {
+  test.each(readJson<CropStatistics[]>("augment/rrc_stats.json"))("$image_wh $scale", (golden) => {
+    const { image_wh, scale, ratio, draws, quantile_levels, stats } = golden;
     const [width, height] = image_wh;
     const values: Record<string, number[]> = {};
     const note = (name: string, value: number): void => {

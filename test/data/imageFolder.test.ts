@@ -10,7 +10,10 @@ const labels = (folder: ImageFolder): (number | null)[] => Array.from({ length: 
 describe("folders", () => {
   test("with classes are listed in torchvision's order", () =>
     withFolder(
-      { "b/2.png": "", "b/10.PNG": "", "b/sub/x.jpeg": "", "b-c/1.JPG": "", "a b/1.webp": "", "a/z/1.bmp": "", "a/y.tiff": "", "b/notes.txt": "" },
+      {
+        "b/2.png": "", "b/10.PNG": "", "b/sub/x.jpeg": "", "b-c/1.JPG": "", "a b/1.webp": "", "a/z/1.bmp": "", "a/y.tiff": "",
+        "b/notes.txt": "",
+      },
       async (folder) => {
         const images = await ImageFolder.open(folder);
         expect(images.classes).toEqual(["a", "a b", "b", "b-c"]);

@@ -68,7 +68,8 @@ describe("batches", () => {
   });
 
   test("differ between epochs and seeds", async () => {
-    const hashes = async (changes: Partial<TwoViewOptions>, epoch: number): Promise<string> => (await run(memorySource(8), changes, epoch))[0]!.hashes[0]!;
+    const hashes = async (changes: Partial<TwoViewOptions>, epoch: number): Promise<string> =>
+      (await run(memorySource(8), changes, epoch))[0]!.hashes[0]!;
     expect(new Set([await hashes({}, 0), await hashes({}, 1), await hashes({ seed: 12 }, 0)]).size).toBe(3);
   });
 
@@ -216,11 +217,12 @@ describe("bad images", () => {
 
 describe("options", () => {
   test("outside their ranges are refused before anything starts", () => {
-    const make = (changes: Partial<TwoViewOptions>, length = 8) => () => new TwoViewLoader(memorySource(length), { ...options, ...changes });
+    const make = (changes: Partial<TwoViewOptions>) => () => new TwoViewLoader(memorySource(8), { ...options, ...changes });
     expect(make({ batchSize: 9 })).toThrow(TooFewImagesError);
     expect(make({ batchSize: 5, worldSize: 2 })).toThrow(TooFewImagesError);
-    for (const changes of [{ batchSize: 0 }, { imageSize: 0 }, { imageSize: [24, 1.5] as const }, { prefetch: 0 }, { seed: -1 }, { maxBad: 2 }, { threads: 0 }, { rank: 1 }]) {
-      expect(make(changes)).toThrow(DataOptionError);
-    }
+    const outside: Partial<TwoViewOptions>[] = [
+      { batchSize: 0 }, { imageSize: 0 }, { imageSize: [24, 1.5] }, { prefetch: 0 }, { seed: -1 }, { maxBad: 2 }, { threads: 0 }, { rank: 1 },
+    ];
+    for (const changes of outside) expect(make(changes)).toThrow(DataOptionError);
   });
 });

@@ -1,4 +1,4 @@
-import { afterAll, describe, expect, test } from "@jest/globals";
+import { afterAll, beforeEach, describe, expect, test } from "@jest/globals";
 import { contrastiveLoss, createMoCo, MLPHead, MoCo, MoCoError, updateMomentumParameters } from "../../lib/moco/index.js";
 import { VisionTransformer } from "../../lib/models/index.js";
 import { Linear } from "../../lib/nn/index.js";
@@ -6,6 +6,8 @@ import { AdamW } from "../../lib/optim/index.js";
 import * as torch from "../../lib/torch/index.js";
 import type { Tensor } from "../../lib/torch/index.js";
 import { maxAbsolute, numbers, relativeL2 } from "../support/digest.js";
+
+beforeEach(() => torch.manualSeed(0));
 
 const live = torch.memory().tensors;
 afterAll(() => expect(torch.memory().tensors).toBe(live));
@@ -20,8 +22,8 @@ function tinyMoCo(options: { stopGradConv1?: boolean; stem?: "patch" | "conv" } 
   });
 }
 
-function views(): [Tensor, Tensor] {
-  return [torch.randn([4, 3, 32, 32]), torch.randn([4, 3, 32, 32])];
+function views(count = 4): [Tensor, Tensor] {
+  return [torch.randn([count, 3, 32, 32]), torch.randn([count, 3, 32, 32])];
 }
 
 describe("contrastiveLoss", () => {
@@ -186,7 +188,8 @@ describe("MoCo", () => {
   test("runs in bfloat16 under autocast close to float32", () => {
     using moco = tinyMoCo({ stopGradConv1: true });
     torch.scope(() => {
-      const [x1, x2] = views();
+      // BatchNorm magnifies bfloat16's rounding, the more so in a small batch.
+      const [x1, x2] = views(32);
       const exact = moco.forward(x1, x2, 1).item() as number;
       const mixed = torch.autocast({ device: "cpu", dtype: "bfloat16" }, () => moco.forward(x1, x2, 1));
       mixed.backward();
