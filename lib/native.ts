@@ -1,7 +1,9 @@
 import { createRequire } from "node:module";
 import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
+import { calmOpenMP } from "./config.js";
 import { findLibtorch } from "./setup/findLibtorch.js";
+import { hasNvidiaDriver } from "./setup/nvidiaDriver.js";
 
 /** The addon's functions. Tensors are integer slots; see native/*.cc for each function's contract. */
 export interface Native {
@@ -81,6 +83,7 @@ function load(): Native {
   if (!existsSync(addonPath)) {
     throw new AddonLoadError(`The native addon is not built: ${addonPath} does not exist.\nBuild it with: npx moco setup`);
   }
+  calmOpenMP();
   let loading = `${addonFolder}moco_loader.node`;
   try {
     const loader = require(loading) as { open(path: string): void; builtFor: string };
@@ -91,6 +94,8 @@ function load(): Native {
       );
     }
     for (loading of libtorch.preload) loader.open(loading);
+    // Its operators register themselves in the dispatcher as it loads; the addon needs no more than that to use a GPU.
+    if (hasNvidiaDriver()) for (loading of libtorch.cudaPreload) loader.open(loading);
     loading = addonPath;
     return require(addonPath) as Native;
   } catch (error) {

@@ -19,7 +19,8 @@ class BootstrapError extends Error {}
 async function bootstrap() {
   const [major, minor] = process.versions.node.split(".").map(Number);
   if (major < OLDEST_NODE[0] || (major === OLDEST_NODE[0] && minor < OLDEST_NODE[1])) {
-    throw new BootstrapError(`Node ${process.versions.node} is too old: ${OLDEST_NODE.join(".")} or newer is needed (https://nodejs.org, or: nvm install 22)`);
+    const remedy = "get it from https://nodejs.org, or: nvm install 22";
+    throw new BootstrapError(`Node ${process.versions.node} is too old: ${OLDEST_NODE.join(".")} or newer is needed; ${remedy}`);
   }
   if (!packagesFresh() || !typescriptFresh()) {
     const { withLock } = await import("../lib/setup/lock.mjs");

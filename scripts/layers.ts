@@ -4,7 +4,8 @@ import ts from "typescript";
 
 /** From top to bottom: a layer imports only from itself and from layers below it. */
 export const LAYERS = [
-  "cli", "train", "report", "data", "moco", "models", "optim", "checkpoint", "distributed", "nn", "torch", "native", "setup", "config", "nearestNames",
+  "cli", "train", "report", "data", "moco", "models", "optim", "checkpoint", "distributed", "nn", "torch", "native", "setup",
+  "config", "nearestNames",
 ] as const;
 
 // The package's own entry point gathers what the layers export: it stands above all.

@@ -1,7 +1,7 @@
 // The four lints: types, ESLint, clang-format, layers. Prints one line for each, `lint NAME: passed` or `lint NAME: failed`
 // after what it found, and exits with 1 if any failed. With --fix, ESLint and clang-format mend what they can.
 import { spawnSync } from "node:child_process";
-import { existsSync, readdirSync } from "node:fs";
+import { readdirSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -21,14 +21,16 @@ function types() {
 }
 
 function eslint() {
-  return run(process.execPath, [join(dirname(require.resolve("eslint/package.json")), "bin", "eslint.js"), ...(fix ? ["--fix", "."] : ["."])]);
+  const eslintFile = join(dirname(require.resolve("eslint/package.json")), "bin", "eslint.js");
+  return run(process.execPath, [eslintFile, ...(fix ? ["--fix", "."] : ["."])]);
 }
 
 async function clangFormat() {
   const { fetchClangFormat } = await import("../dist/lib/setup/fetchClangFormat.js");
   const native = join(root, "native");
-  const files = existsSync(native) ? readdirSync(native, { recursive: true }).filter((file) => /\.(cc|h)$/.test(file)) : [];
-  return run(await fetchClangFormat(), [...(fix ? ["-i"] : ["--dry-run", "--Werror"]), "--style=file", ...files.map((file) => join("native", file))]);
+  const files = readdirSync(native, { recursive: true }).filter((file) => /\.(cc|h)$/.test(file));
+  const mode = fix ? ["-i"] : ["--dry-run", "--Werror"];
+  return run(await fetchClangFormat(), [...mode, "--style=file", ...files.map((file) => join(native, file))]);
 }
 
 async function layers() {

@@ -25,7 +25,8 @@ function readObject(path: string): Record<string, unknown> {
   try {
     content = JSON.parse(readFileSync(path, "utf8"));
   } catch (error) {
-    throw new UsageError(`--config ${path} cannot be used: ${(error as Error).message}; give a JSON file with flags as keys`, { cause: error });
+    const reason = (error as Error).message;
+    throw new UsageError(`--config ${path} cannot be used: ${reason}; give a JSON file with flags as keys`, { cause: error });
   }
   if (typeof content === "object" && content !== null && !Array.isArray(content)) return content as Record<string, unknown>;
   throw new UsageError(`--config ${path} holds no object; write flags as keys, such as {"arch": "vit_small", "batch-size": 256}`);

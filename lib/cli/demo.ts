@@ -39,7 +39,7 @@ export function register(program: Command): void {
       });
       progress?.stop();
       const image = (index: number, query: number): { src: string; name: string; isMatch: boolean } => ({
-        src: `data:image/png;base64,${readFileSync(source.path(index)).toString("base64")}`,
+        src: `data:image/png;base64,${readFileSync(source.pngFile(index)).toString("base64")}`,
         name: source.name(index),
         isMatch: index !== query && index % source.pairs === query % source.pairs,
       });

@@ -37,5 +37,6 @@ function format(checks: readonly Check[], ready: boolean): string {
     const line = `${SIGNS[each.status]} ${each.name.padEnd(width)}  ${each.found}`;
     return each.fix ? [line, `  ${" ".repeat(width)}  → ${pc.bold(each.fix)}`] : [line];
   });
-  return `${lines.join("\n")}\n\n${ready ? "Everything that is needed is there." : "Something is missing; the arrows show what mends it."}\n`;
+  const verdict = ready ? "Everything that is needed is there." : "Something is missing; the arrows show what mends it.";
+  return `${lines.join("\n")}\n\n${verdict}\n`;
 }

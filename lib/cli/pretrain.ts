@@ -41,12 +41,16 @@ async function run(data: string, flags: PretrainFlags): Promise<void> {
   const { formatDuration, RUN_LOG } = await import("../report/index.js");
   const quiet = flags.quiet === true || readConfig().quiet;
   const display = await createDisplay(flags, data, options.out, quiet);
-  const interrupt = listenForInterrupt((signal) => display.tell(`${signal}: finishing this step, then saving. Ctrl-C again quits at once.`));
+  const interrupt = listenForInterrupt((signal) => {
+    display.tell(`${signal}: finishing this step, then saving. Ctrl-C again quits at once.`);
+  });
   const goOn = (): string => `Go on with:\n  ${resumeCommand(options.out)}`;
 
-  let result: PretrainResult;
   try {
-    result = await pretrain(options, { ...display.hooks, signal: interrupt.signal });
+    const result = await pretrain(options, { ...display.hooks, signal: interrupt.signal });
+    result.moco.dispose();
+    display.stop();
+    tellResult(result);
   } catch (error) {
     display.stop();
     const last = checkpointsIn(options.out).at(-1);
@@ -54,24 +58,24 @@ async function run(data: string, flags: PretrainFlags): Promise<void> {
     throw await asUsageError(error);
   } finally {
     interrupt.dispose();
-    display.stop();
   }
-  result.moco.dispose();
-  const { reason, steps, loss, checkpoint, badImages, seconds } = result;
-  const log = join(options.out, RUN_LOG);
-  const unfinished = reason !== "finished";
-  if (unfinished) {
-    const cause = reason === "interrupted" ? `by ${String(interrupt.signal.reason)}` : "as --stop-after asks";
-    display.tell(`Stopped ${cause} after ${steps} steps; everything is saved in ${checkpoint}.\n${goOn()}`);
-  } else if (!quiet) {
-    display.tell(`Done in ${formatDuration(seconds)}: ${steps} steps, last loss ${loss?.toFixed(4) ?? "-"}. Log: ${log}`);
-  }
-  if (badImages.length > 0) display.tell(`${badImages.length} images could not be read and were left out; ${log} names them.`);
-  if (flags.json) {
-    const summary = { reason, checkpoint, out: options.out, log, steps, loss, badImages, seconds, resume: unfinished ? resumeCommand(options.out) : null };
-    process.stdout.write(`${JSON.stringify(summary)}\n`);
-  } else if (checkpoint !== null) {
-    process.stdout.write(`${checkpoint}\n`);
+
+  function tellResult({ reason, steps, loss, checkpoint, badImages, seconds }: PretrainResult): void {
+    const log = join(options.out, RUN_LOG);
+    const unfinished = reason !== "finished";
+    if (unfinished) {
+      const cause = reason === "interrupted" ? `by ${String(interrupt.signal.reason)}` : "as --stop-after asks";
+      display.tell(`Stopped ${cause} after ${counted(steps, "step")}; everything is saved in ${checkpoint}.\n${goOn()}`);
+    } else if (!quiet) {
+      display.tell(`Done in ${formatDuration(seconds)}: ${counted(steps, "step")}, last loss ${loss?.toFixed(4) ?? "-"}. Log: ${log}`);
+    }
+    if (badImages.length > 0) display.tell(`Left out as unreadable: ${counted(badImages.length, "image")}; ${log} has the names.`);
+    if (flags.json) {
+      const resume = unfinished ? resumeCommand(options.out) : null;
+      process.stdout.write(`${JSON.stringify({ reason, checkpoint, out: options.out, log, steps, loss, badImages, seconds, resume })}\n`);
+    } else if (checkpoint !== null) {
+      process.stdout.write(`${checkpoint}\n`);
+    }
   }
 }
 
@@ -105,8 +109,9 @@ async function createDisplay(flags: PretrainFlags, data: string, out: string, qu
         if (quiet) return;
         const from = resumedFrom === null ? "" : `, from step ${firstStep} (${resumedFrom})`;
         tell(
-          `${flags.arch} on ${device}: ${images.toLocaleString("en")} images in ${data}, ${epochs} epochs of ${stepsPerEpoch} steps of ` +
-            `${flags.batchSize}, ${String(options.precision)}, seed ${String(options.seed)}${from}. Writing to ${out}`,
+          `${flags.arch} on ${device}: ${counted(images, "image")} in ${data}, ${counted(epochs, "epoch")} of ` +
+            `${counted(stepsPerEpoch, "step")} of ${flags.batchSize}, ${String(options.precision)}, seed ${String(options.seed)}${from}. ` +
+            `Writing to ${out}`,
         );
         const lastStep = flags.stopAfter === undefined ? undefined : Math.min(firstStep + flags.stopAfter, epochs * stepsPerEpoch);
         progress = new TrainingProgress({ epochs, stepsPerEpoch, printEvery: flags.printFreq, lastStep });
@@ -116,6 +121,11 @@ async function createDisplay(flags: PretrainFlags, data: string, out: string, qu
       onWarning: (message) => tell(`${pc.yellow("warning:")} ${message}`),
     },
   };
+}
+
+/** `1 step`, `7,572 images`. */
+function counted(count: number, noun: string): string {
+  return `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
 }
 
 /** Where the run writes if `--out` does not tell: on with the run that is resumed, or into a folder of its own. */

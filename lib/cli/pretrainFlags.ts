@@ -88,7 +88,8 @@ export function addPretrainFlags(command: Command): Command {
 
     flag("--out <dir>", "folder for checkpoints and log (default: runs/ARCH-TIME, or that of the run that is resumed)"),
     flag("--device <name>", "cpu, cuda or cuda:N (default: the first GPU, else cpu)"),
-    flag("--precision <name>", "of the forward pass (default: fp16 on a GPU, as upstream, fp32 on the CPU)").choices(["fp32", "bf16", "fp16"]),
+    flag("--precision <name>", "of the forward pass (default: fp16 on a GPU, as upstream, fp32 on the CPU)")
+      .choices(["fp32", "bf16", "fp16"]),
     whole("--image-size <pixels>", "side of the square views", 1).default(224),
     whole("--patch-size <pixels>", "side of a ViT's patches (default: 16)", 1),
     whole("--threads <n>", "CPU threads of one operator (default: one for each core)", 1),
@@ -156,7 +157,9 @@ function requireOneProcess({ worldSize, rank, distUrl }: PretrainFlags): void {
   if (worldSize === 0) throw new UsageError("--world-size is 0; give 1, the number of machines");
   if (worldSize > 1) throw new UsageError(`--world-size ${worldSize} asks for ${worldSize} machines. ${remedy}`);
   if (rank > 0) throw new UsageError(`--rank ${rank} asks for several machines. ${remedy}`);
-  if (distUrl === "env://" && worldSize === -1) throw new UsageError(`--dist-url env:// asks the environment for the number of processes. ${remedy}`);
+  if (distUrl === "env://" && worldSize === -1) {
+    throw new UsageError(`--dist-url env:// asks the environment for the number of processes. ${remedy}`);
+  }
 }
 
 interface Range {

@@ -77,8 +77,8 @@ export class EmojiDrawings implements ImageSource {
     return this.#drawing(index).category;
   }
 
-  /** The drawing's PNG file as it is, transparent. */
-  path(index: number): string {
+  /** Path of the drawing's PNG file as it is, transparent. */
+  pngFile(index: number): string {
     return this.#drawing(index).path;
   }
 

@@ -7,8 +7,8 @@ import { patchGrid, requireImages, type PatchStem } from "./patchEmbed.js";
 const STRIDE = 16;
 
 /**
- * The convolutional stem of Xiao et al., "Early Convolutions Help Transformers See Better" (2021): four 3x3 convolutions of stride 2 and width
- * D/8, D/4, D/2, D, each with batch normalisation and ReLU, then a 1x1 convolution. `[N, 3, H, W]` to `[N, patches, D]`, row by row.
+ * The convolutional stem of Xiao et al., "Early Convolutions Help Transformers See Better" (2021): four 3x3 convolutions of stride 2 and
+ * width D/8, D/4, D/2, D, each with batch normalisation and ReLU, then a 1x1 convolution. `[N, 3, H, W]` to `[N, patches, D]`, row by row.
  */
 export class ConvStem extends Module implements PatchStem {
   readonly gridSize: ImageSize;
@@ -20,11 +20,14 @@ export class ConvStem extends Module implements PatchStem {
   constructor(readonly imageSize: ImageSize, readonly patchSize: number, readonly embedDim: number) {
     super();
     if (patchSize !== STRIDE) {
-      throw new ModelConfigError(`patchSize is ${patchSize}: the convolutional stem has patches of ${STRIDE}. Use ${STRIDE}, or stem: "patch".`);
+      throw new ModelConfigError(
+        `patchSize is ${patchSize}: the convolutional stem has patches of ${STRIDE}. Use ${STRIDE}, or stem: "patch".`,
+      );
     }
     if (embedDim % 8 !== 0) {
       throw new ModelConfigError(
-        `embedDim is ${embedDim}: the convolutional stem starts with an eighth of it, so it must be divisible by 8. Use ${Math.ceil(embedDim / 8) * 8}.`,
+        `embedDim is ${embedDim}: the convolutional stem starts with an eighth of it, so it must be divisible by 8. ` +
+          `Use ${Math.ceil(embedDim / 8) * 8}.`,
       );
     }
     this.gridSize = patchGrid(imageSize, patchSize);

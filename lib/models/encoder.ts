@@ -4,8 +4,8 @@ import type { Tensor } from "../torch/index.js";
 /**
  * An image network: a backbone that gives one feature vector per image, then a head that reads it.
  *
- * The head is a classifier at first. MoCo puts its projector there, a linear probe a new classifier: the key in the state dict and its place
- * stay the same.
+ * The head is a classifier at first. MoCo puts its projector there, a linear probe a new classifier: the key in the state dict and its
+ * place stay the same.
  */
 export abstract class Encoder extends Module {
   /** Name of the head in the state dict: `head` for a ViT, `fc` for a ResNet. */

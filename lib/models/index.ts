@@ -1,4 +1,6 @@
-export { createModel, architectures, isArchitecture, UnknownArchitectureError, type Architecture, type CreateModelOptions } from "./registry.js";
+export {
+  createModel, architectures, isArchitecture, UnknownArchitectureError, type Architecture, type CreateModelOptions,
+} from "./registry.js";
 export { Encoder } from "./encoder.js";
 export { VisionTransformer, type VisionTransformerOptions } from "./vit.js";
 export { ResNet, type ResNetOptions } from "./resnet.js";

@@ -33,8 +33,9 @@ export class PatchEmbed extends Module implements PatchStem {
   forward(images: Tensor): Tensor {
     requireImages(images, this.imageSize);
     const { patchSize: p, gridSize: [rows, columns] } = this;
-    // Patches do not overlap, so the convolution is one matrix product, and its output already lies in memory as tokens. Calling the convolution
-    // is no faster, and the kernel that oneDNN 3.10 takes for its gradient corrupts memory when a signal (Ctrl-C, a profiler's) arrives meanwhile.
+    // Patches do not overlap, so the convolution is one matrix product, and its output already lies in memory as tokens. Calling the
+    // convolution is no faster, and the kernel that oneDNN 3.10 takes for its gradient corrupts memory when a signal (Ctrl-C, a
+    // profiler's) arrives meanwhile.
     const pixels = images.reshape([-1, 3, rows, p, columns, p]).permute([0, 2, 4, 1, 3, 5]).reshape([-1, rows * columns, 3 * p * p]);
     return torch.linear(pixels, this.proj.weight.flatten(1), this.proj.bias); // [N, rows * columns, D]
   }
@@ -45,7 +46,7 @@ export function patchGrid([height, width]: ImageSize, patchSize: number): ImageS
   if (height % patchSize !== 0 || width % patchSize !== 0) {
     const nearest = [height, width].map((size) => Math.max(1, Math.round(size / patchSize)) * patchSize);
     throw new ModelConfigError(
-      `imageSize ${height}x${width} is not divisible by patchSize ${patchSize}: the nearest size that is divisible is ${nearest.join("x")}.`,
+      `imageSize ${height}x${width} is not divisible by patchSize ${patchSize}: the nearest size that is, is ${nearest.join("x")}.`,
     );
   }
   return [height / patchSize, width / patchSize];
@@ -54,5 +55,6 @@ export function patchGrid([height, width]: ImageSize, patchSize: number): ImageS
 /** Checks that a batch of images has the size that the model was built for. */
 export function requireImages(images: Tensor, imageSize: ImageSize): void {
   const { shape } = images;
-  if (shape.length !== 4 || shape[1] !== 3 || shape[2] !== imageSize[0] || shape[3] !== imageSize[1]) throw new InputSizeError(shape, imageSize);
+  const fits = shape.length === 4 && shape[1] === 3 && shape[2] === imageSize[0] && shape[3] === imageSize[1];
+  if (!fits) throw new InputSizeError(shape, imageSize);
 }

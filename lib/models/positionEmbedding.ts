@@ -3,11 +3,12 @@ import type { Tensor } from "../torch/index.js";
 import { ModelConfigError, requireInteger } from "./errors.js";
 
 /**
- * The fixed sine-cosine position embedding of MoCo v3's ViT, `[1, 1 + gridHeight * gridWidth, embedDim]`, float32. Row 0, the class token's, is zero.
+ * The fixed sine-cosine position embedding of MoCo v3's ViT, `[1, 1 + gridHeight * gridWidth, embedDim]`, float32. Row 0, the class
+ * token's, is zero.
  *
  * Token n stands for a = ⌊n / gridHeight⌋ and b = n mod gridHeight; its row is sin aω | cos aω | sin bω | cos bω, with
- * ω_k = temperature^(−k / (embedDim / 4)). On a square grid a is the patch's row and b its column. On other grids the patches, which run row by
- * row over gridWidth columns, get scrambled places: upstream does so, and weights trained with it need the same.
+ * ω_k = temperature^(−k / (embedDim / 4)). On a square grid a is the patch's row and b its column. On other grids the patches, which run
+ * row by row over gridWidth columns, get scrambled places: upstream does so, and weights trained with it need the same.
  *
  * @throws ModelConfigError when embedDim is not divisible by 4.
  * @example positionEmbedding2d(14, 14, 384).shape // [1, 197, 384]

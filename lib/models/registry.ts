@@ -60,7 +60,10 @@ export class UnknownArchitectureError extends Error {
   override readonly name = "UnknownArchitectureError";
 
   constructor(readonly architecture: string) {
-    super(`Unknown architecture "${architecture}". Did you mean ${nearestNames(architecture, architectures, 2).join(" or ")}? Known: ${architectures.join(", ")}.`);
+    super(
+      `Unknown architecture "${architecture}". Did you mean ${nearestNames(architecture, architectures, 2).join(" or ")}? ` +
+        `Known: ${architectures.join(", ")}.`,
+    );
   }
 }
 

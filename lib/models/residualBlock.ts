@@ -14,7 +14,8 @@ export interface ResidualBlockOptions {
 
 /** A convolution without bias whose padding keeps the size at stride 1, with torchvision's initialisation for ResNets. */
 export function convolution(inChannels: number, outChannels: number, kernelSize: number, stride = 1, groups = 1): Conv2d {
-  const layer = new Conv2d(inChannels, outChannels, kernelSize, { stride, padding: (kernelSize - 1) / 2, groups, bias: false, channelsLast: true });
+  const padding = (kernelSize - 1) / 2;
+  const layer = new Conv2d(inChannels, outChannels, kernelSize, { stride, padding, groups, bias: false, channelsLast: true });
   init.kaimingNormal_(layer.weight, { mode: "fanOut" });
   return layer;
 }

@@ -50,7 +50,9 @@ export class ResNet extends Encoder {
       );
     }
     if (block === "bottleneck" && width * widthPerGroup < 64) {
-      throw new ModelConfigError(`A bottleneck of width ${width} and widthPerGroup ${widthPerGroup} has no channel: their product must be at least 64.`);
+      throw new ModelConfigError(
+        `A bottleneck of width ${width} and widthPerGroup ${widthPerGroup} has no channel: their product must be at least 64.`,
+      );
     }
     const kind = block === "basic" ? BasicBlock : Bottleneck;
     this.conv1 = this.child("conv1", convolution(3, width, 7, 2));
@@ -59,7 +61,8 @@ export class ResNet extends Encoder {
     this.stages = layers.map((count, stage) => {
       const planes = width * 2 ** stage;
       const blocks = Array.from({ length: count }, (_, i) => {
-        const built = new kind({ inChannels: channels, planes, stride: i === 0 && stage > 0 ? 2 : 1, groups, widthPerGroup, zeroInitResidual });
+        const stride = i === 0 && stage > 0 ? 2 : 1;
+        const built = new kind({ inChannels: channels, planes, stride, groups, widthPerGroup, zeroInitResidual });
         channels = planes * kind.expansion;
         return built;
       });

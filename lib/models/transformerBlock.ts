@@ -65,7 +65,10 @@ export class Mlp extends Module {
   }
 }
 
-/** Pre-norm transformer block (Dosovitskiy et al., 2021): attention, then MLP, each on normalised input and added back. `[N, T, D]` to the same. */
+/**
+ * Pre-norm transformer block (Dosovitskiy et al., 2021): attention, then MLP, each on normalised input and added back. `[N, T, D]` to the
+ * same.
+ */
 export class Block extends Module {
   readonly norm1: LayerNorm;
   readonly attn: Attention;

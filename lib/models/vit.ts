@@ -57,10 +57,14 @@ export class VisionTransformer extends Encoder {
     requireInteger("numClasses", numClasses, 0);
     requireFourBlocks(embedDim);
     if (embedDim % numHeads !== 0) {
-      throw new ModelConfigError(`embedDim ${embedDim} is not divisible by numHeads ${numHeads}: choose a number of heads that divides it.`);
+      throw new ModelConfigError(
+        `embedDim ${embedDim} is not divisible by numHeads ${numHeads}: choose a number of heads that divides it.`,
+      );
     }
     if (!(Math.floor(embedDim * mlpRatio) >= 1)) {
-      throw new ModelConfigError(`mlpRatio is ${mlpRatio}: the MLPs of width ${embedDim} would have no hidden unit. Use 4, as the paper does.`);
+      throw new ModelConfigError(
+        `mlpRatio is ${mlpRatio}: the MLPs of width ${embedDim} would have no hidden unit. Use 4, as the paper does.`,
+      );
     }
     const patchEmbed = stem === "conv" ? new ConvStem(size, patchSize, embedDim) : new PatchEmbed(size, patchSize, embedDim, stopGradConv1);
     this.featureDim = embedDim;
@@ -80,16 +84,16 @@ export class VisionTransformer extends Encoder {
   }
 
   /**
-   * Patch tokens `[N, patches, D]` of images `[N, 3, H, W]`, before class token and position embedding. They depend on `patchEmbed` alone: where
-   * it is frozen, two encoders that share its weights need this only once.
+   * Patch tokens `[N, patches, D]` of images `[N, 3, H, W]`, before class token and position embedding. They depend on `patchEmbed`
+   * alone: where it is frozen, two encoders that share its weights need this only once.
    */
   embedPatches(images: Tensor): Tensor {
     return this.patchEmbed.forward(images);
   }
 
   /**
-   * The normalised class token `[N, D]` that `patchTokens` `[N, patches, D]` lead to: `forwardTokens(patchTokens)[:, 0]`, cheaper. Nothing reads the
-   * other tokens after the last block, so that block computes the class token only.
+   * The normalised class token `[N, D]` that `patchTokens` `[N, patches, D]` lead to: `forwardTokens(patchTokens)[:, 0]`, cheaper.
+   * Nothing reads the other tokens after the last block, so that block computes the class token only.
    */
   forwardClassToken(patchTokens: Tensor): Tensor {
     return torch.scope(() => {

@@ -53,7 +53,7 @@ abstract class BatchNorm extends Module {
       // One value per channel would normalise to exactly zero and make the unbiased variance infinite.
       if (shape.reduce((product, size) => product * size, 1) === shape[1]) {
         throw new BatchNormError(
-          `${this.constructor.name} got shape [${shape}]: training needs more than one value per channel. Use a batch of at least 2, or eval().`,
+          `${this.constructor.name} got shape [${shape}]: training needs several values per channel. Use a batch of at least 2, or eval().`,
         );
       }
       this.numBatchesTracked.add_(1);

@@ -2,8 +2,8 @@ import * as torch from "../torch/index.js";
 import type { Tensor } from "../torch/index.js";
 
 /**
- * Initialisers: each fills a tensor in place from torch's default generator (`torch.manualSeed`) without recording gradients, and returns it.
- * Formulas and defaults are PyTorch's `torch.nn.init`.
+ * Initialisers: each fills a tensor in place from torch's default generator (`torch.manualSeed`) without recording gradients, and returns
+ * it. Formulas and defaults are PyTorch's `torch.nn.init`.
  */
 
 /** Fills from the uniform law on [low, high). */
@@ -61,14 +61,17 @@ function kaimingStd(tensor: Tensor, { mode = "fanIn", negativeSlope = 0 }: Kaimi
 export function fans(tensor: Tensor): { fanIn: number; fanOut: number } {
   const shape = tensor.shape;
   if (shape.length < 2) {
-    throw new RangeError(`A tensor of shape [${shape}] has no fan in and fan out: give one of at least 2 dimensions, or use uniform_ or normal_.`);
+    throw new RangeError(
+      `A tensor of shape [${shape}] has no fan in and fan out: give one of at least 2 dimensions, or use uniform_ or normal_.`,
+    );
   }
   const receptiveField = shape.slice(2).reduce((product, size) => product * size, 1);
   return { fanIn: shape[1] * receptiveField, fanOut: shape[0] * receptiveField };
 }
 
 /**
- * PyTorch's default for `Linear` and `Conv2d`: weight and bias uniform on ±1/√(fan in). It is kaiming uniform with slope √5, for historical reasons.
+ * PyTorch's default for `Linear` and `Conv2d`: weight and bias uniform on ±1/√(fan in). It is kaiming uniform with slope √5, for
+ * historical reasons.
  */
 export function defaultLinearInit_(weight: Tensor, bias: Tensor | null): void {
   kaimingUniform_(weight, { negativeSlope: Math.sqrt(5) });

@@ -69,11 +69,15 @@ export abstract class Module<Inputs extends unknown[] = [Tensor], Output = Tenso
 
   #claim(name: string, owner: ReadonlyMap<string, unknown>): void {
     if (name === "" || name.includes(".")) {
-      throw new TypeError(`"${name}" cannot name a part of ${this.constructor.name}: names are not empty and have no dot, which separates levels.`);
+      throw new TypeError(
+        `"${name}" cannot name a part of ${this.constructor.name}: names are not empty and have no dot, which separates levels.`,
+      );
     }
     for (const map of [this.#parameters, this.#buffers, this.#children]) {
       if (map !== owner && map.has(name)) {
-        throw new TypeError(`${this.constructor.name} already has "${name}" of another kind (parameter, buffer or child): choose another name.`);
+        throw new TypeError(
+          `${this.constructor.name} already has "${name}" of another kind (parameter, buffer or child): choose another name.`,
+        );
       }
     }
   }
@@ -160,8 +164,8 @@ export abstract class Module<Inputs extends unknown[] = [Tensor], Output = Tenso
   }
 
   /**
-   * Moves to a device (`"cuda:0"`) or converts to a floating-point dtype (`"float64"`) in place: the same `Tensor` objects stay valid, so an
-   * optimiser built before still holds them. Integer buffers keep their dtype. Gradients move along.
+   * Moves to a device (`"cuda:0"`) or converts to a floating-point dtype (`"float64"`) in place: the same `Tensor` objects stay valid, so
+   * an optimiser built before still holds them. Integer buffers keep their dtype. Gradients move along.
    */
   to(target: string): this {
     const isType = isDType(target);

@@ -52,7 +52,7 @@ export function checkStateDict(
     const remedy =
       mismatched.length > 0
         ? "Build the model with the sizes of the checkpoint, or delete these keys from the state and load with { strict: false }."
-        : "Load a checkpoint of this architecture (check for a key prefix such as \"module.\"), or pass { strict: false } to take what fits.";
+        : "Load a checkpoint of this architecture (is there a prefix such as \"module.\"?), or pass { strict: false } to take what fits.";
     throw new StateDictError(
       `The state does not fit ${moduleName}:\n  ${faults.join("\n  ")}\n${remedy}`, missing, unexpected, mismatched,
     );

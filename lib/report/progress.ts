@@ -61,9 +61,10 @@ export class TrainingProgress {
       this.#bar = new cliProgress.SingleBar(
         { format: BAR_FORMAT, stream: this.#stream, hideCursor: true, barsize: 16, fps: 10 }, cliProgress.Presets.rect,
       );
-      this.#bar.start(stepsPerEpoch, entry.stepInEpoch, payload);
+      this.#bar.start(stepsPerEpoch, entry.stepInEpoch + 1, payload);
+    } else {
+      this.#bar.update(entry.stepInEpoch + 1, payload);
     }
-    this.#bar.update(entry.stepInEpoch + 1, payload);
     if (entry.stepInEpoch + 1 === stepsPerEpoch) this.stop();
   }
 
@@ -80,7 +81,7 @@ export class TrainingProgress {
     const images = entry.imagesPerSecond * entry.stepMs; // of one step, times 1000
     return [
       `loss ${entry.loss.toFixed(4)}`,
-      `lr ${entry.lr.toExponential(2)}`,
+      `lr ${entry.lr === 0 ? 0 : entry.lr.toExponential(2)}`,
       `m ${entry.momentum.toFixed(4)}`,
       `${significant(images / stepMs)} img/s`,
       `wait ${Math.round((100 * sum("dataWaitMs")) / sum("stepMs"))}%`,

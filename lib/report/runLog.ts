@@ -74,8 +74,8 @@ export class RunLogError extends Error {
 }
 
 /**
- * Writes a run's log, one JSON object a line. Each line is on its way to the disk before `write` returns, so a run that dies leaves a log up
- * to its last step.
+ * Writes a run's log, one JSON object a line. Each line is on its way to the disk before `write` returns, so a run that dies leaves a log
+ * up to its last step.
  */
 export class RunLog {
   readonly #file: number;

@@ -57,7 +57,8 @@ export async function buildAddon(config: Config, libtorch: LibtorchLocation, opt
     ];
     const place = ["--directory", root, "--out", out];
     const progress = startProgress(config, `Building the addon for libtorch ${libtorch.version}`, 100, "steps");
-    const run = (command: string): Promise<string | null> => runCMake([command, ...place, ...definitions], log, (percent) => progress.update(percent));
+    const run = (command: string): Promise<string | null> =>
+      runCMake([command, ...place, ...definitions], log, (percent) => progress.update(percent));
     let failure: string | null;
     try {
       failure = await run("configure");
@@ -113,7 +114,8 @@ function compilers(): number {
 }
 
 function assertCMake(): void {
-  if (!programVersion("cmake")) throw new BuildError(`CMake, which builds the addon, was not found. Install it: ${installCommand("cmake")}`);
+  if (programVersion("cmake")) return;
+  throw new BuildError(`CMake, which builds the addon, was not found. Install it: ${installCommand("cmake")}`);
 }
 
 function explain(output: string, log: string): BuildError {
@@ -121,12 +123,14 @@ function explain(output: string, log: string): BuildError {
     return new BuildError(`No C++ compiler was found. Install one: ${installCommand("compiler")}`);
   }
   if (/Killed signal terminated|signal 9|out of memory/i.test(output)) {
-    return new BuildError(`The compiler ran out of memory. Close other programs (2 GB are enough), and run \`moco setup\` again. Its output is in ${log}`);
+    const advice = "Close other programs (2 GB are enough), and run `moco setup` again";
+    return new BuildError(`The compiler ran out of memory. ${advice}. Its output is in ${log}`);
   }
   const lines = output.trimEnd().split("\n");
   const first = lines.findIndex((line) => /\berror\b/i.test(line));
   const shown = lines.slice(first < 0 ? -LINES_SHOWN : first, first < 0 ? undefined : first + LINES_SHOWN);
-  return new BuildError(`The addon did not build:\n${shown.join("\n")}\nThe whole output is in ${log}; mend it and run \`moco setup\` again`);
+  const advice = `The whole output is in ${log}; mend what it names and run \`moco setup\` again`;
+  return new BuildError(`The addon did not build:\n${shown.join("\n")}\n${advice}`);
 }
 
 function readStamp(folder: string): string | null {

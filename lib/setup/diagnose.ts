@@ -85,7 +85,8 @@ function checkDevices(location: LibtorchLocation | null): Check {
   const cpu = `cpu (${availableParallelism()} threads, ${(totalmem() / 1e9).toFixed(0)} GB)`;
   if (!hasNvidiaDriver()) return ok("devices", `${cpu}; no NVIDIA driver`);
   if (location?.cuda) return ok("devices", `${cpu}, cuda`);
-  return { name: "devices", status: "optional", found: `${cpu}; an NVIDIA driver, but libtorch is without CUDA`, fix: "npx moco setup --cuda" };
+  const found = `${cpu}; an NVIDIA driver, but libtorch is without CUDA`;
+  return { name: "devices", status: "optional", found, fix: "npx moco setup --cuda" };
 }
 
 function checkPython(config: Config, hasLibtorch: boolean): Check {

@@ -19,16 +19,19 @@ import { pinnedWheel } from "./wheels.js";
 export async function installArchive(config: Config, files: readonly string[]): Promise<LibtorchLocation> {
   const archives = files.map((file) => resolve(file));
   const paths = (await Promise.all(archives.map(listArchive))).flat().map(({ path }) => path);
-  if (!paths.some((path) => /(^|\/)lib\/libtorch_cpu\.(so|dylib)$/.test(path))) {
+  if (!paths.some((path) => /\/lib\/libtorch_cpu\.(so|dylib)$/.test(path))) {
     throw new ArchiveError(
       `${files.join(", ")}: no libtorch inside (no lib/libtorch_cpu). ` +
-        "Give a libtorch zip from pytorch.org, or a torch wheel together with its NVIDIA wheels: moco setup --archive torch.whl --archive nvidia.whl",
+        "Give a libtorch zip from pytorch.org, or a torch wheel together with its NVIDIA wheels: " +
+        "moco setup --archive torch.whl --archive nvidia.whl",
     );
   }
+  const has = (pattern: RegExp): boolean => paths.some((path) => pattern.test(path));
+  const isZip = has(/^libtorch\//);
+  const hasCuda = has(/\/libtorch_cuda\.so$/);
   // A wheel's CUDA libraries are of use only with all of NVIDIA's; a libtorch zip has them inside.
-  const isZip = paths.some((path) => path.startsWith("libtorch/"));
-  const cuda = paths.some((path) => /\/libtorch_cuda\.so$/.test(path)) && (isZip || paths.some((path) => /\/libcublas\.so/.test(path)));
-  if (!isZip && paths.some((path) => /\/libtorch_cuda\.so$/.test(path)) && !paths.some((path) => /\/libcudart[^/]*\.so/.test(path))) {
+  const cuda = hasCuda && (isZip || has(/\/libcublas\.so/));
+  if (hasCuda && !isZip && !has(/\/libcudart[^/]*\.so/)) {
     throw new ArchiveError(
       `${files.join(", ")}: a torch wheel with CUDA loads libcudart and libcupti, which come in wheels of their own. Give them too: ` +
         "moco setup --archive torch.whl --archive nvidia_cuda_runtime.whl --archive nvidia_cuda_cupti.whl",
@@ -47,7 +50,7 @@ export async function installArchive(config: Config, files: readonly string[]): 
     const installed = inspectTorchFolder(folder, "cache");
     const used = cachedLibtorch(config) ?? installed;
     if (used.root !== installed.root) {
-      say(config, `The cache also holds libtorch ${used.version}, which is used first. To use the one from the archive: LIBTORCH=${installed.root}`);
+      say(config, `The cache also holds libtorch ${used.version}, which is used first. For the archive's: LIBTORCH=${installed.root}`);
     }
     return used;
   });

@@ -118,10 +118,12 @@ function explainPip(output: string, wheel: Wheel): Error {
   const lines = output.split("\n").filter((line) => line.trim());
   const reason = lines.filter((line) => line.startsWith("ERROR")).join("\n") || lines.slice(-5).join("\n");
   if (/No space left on device|Errno 28/.test(output)) {
-    return new DiskFullError(`The disk is full: pip could not store ${wheel.file}. Free some space, or set MOCO_CACHE to a folder elsewhere`);
+    const remedy = "Free some space, or set MOCO_CACHE to a folder elsewhere";
+    return new DiskFullError(`The disk is full: pip could not store ${wheel.file}. ${remedy}`);
   }
   if (/DO NOT MATCH THE HASHES/.test(output)) {
-    return new HashMismatchError(`The index that pip uses offers another ${wheel.project} ${wheel.version} than the published one; ${advice(wheel)}\n${reason}`);
+    const offered = `The index that pip uses offers another ${wheel.project} ${wheel.version} than the published one`;
+    return new HashMismatchError(`${offered}; ${advice(wheel)}\n${reason}`);
   }
   return new DownloadError(`pip could not fetch ${wheel.project} ${wheel.version}:\n${reason}\n${advice(wheel)}`);
 }

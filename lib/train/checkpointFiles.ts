@@ -1,5 +1,5 @@
 import { readdirSync, statSync } from "node:fs";
-import { unlink } from "node:fs/promises";
+import { readdir, unlink } from "node:fs/promises";
 import { join } from "node:path";
 
 /** Where a run stands: `step` steps of `epoch` are done. */
@@ -64,11 +64,12 @@ export function checkpointsIn(folder: string): string[] {
  */
 export function findCheckpoint(path: string): string {
   const about = statSync(path, { throwIfNoEntry: false });
-  if (about === undefined) throw new CheckpointNotFoundError(`there is no checkpoint ${path}; give a checkpoint file, or the folder of a run`);
+  const remedy = "give a checkpoint file, or the folder of a run";
+  if (about === undefined) throw new CheckpointNotFoundError(`there is no checkpoint ${path}; ${remedy}`);
   if (!about.isDirectory()) return path;
   const last = checkpointsIn(path).at(-1);
   if (last === undefined) {
-    throw new CheckpointNotFoundError(`the folder ${path} has no checkpoint_*.pth.tar; give a checkpoint file, or the folder of a run`);
+    throw new CheckpointNotFoundError(`the folder ${path} has no checkpoint_*.pth.tar; ${remedy}`);
   }
   return join(path, last);
 }
@@ -81,7 +82,16 @@ export function findCheckpoint(path: string): string {
 export function requireFreshFolder(folder: string): void {
   const last = checkpointsIn(folder).at(-1);
   if (last === undefined) return;
-  throw new RunFolderError(`${folder} already holds a run (${last}); go on with it by --resume ${folder}, or give another folder with --out`);
+  throw new RunFolderError(
+    `${folder} already holds a run (${last}); go on with it by --resume ${folder}, or give another folder with --out`,
+  );
+}
+
+/** Removes the beginnings of checkpoints that a killed run has left behind. */
+export async function removeUnfinished(folder: string): Promise<void> {
+  for (const name of await readdir(folder)) {
+    if (/^\.checkpoint_\d{4,}(_step_\d+)?\.pth\.tar\..*\.tmp$/.test(name)) await unlink(join(folder, name));
+  }
 }
 
 /** Removes the checkpoints that were written in the middle of an epoch and that `newest` has made superfluous. */

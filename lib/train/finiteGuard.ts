@@ -33,11 +33,12 @@ export interface GuardContext {
   precision: string;
   warmupEpochs: number;
   temperature: number;
+  weightDecay: number;
 }
 
 /**
- * No weight that an update makes can reach infinity while learning rate times the norm of gradients or weights, or 1, stays below this:
- * it leaves a factor of 10^7 to float32's range, for momentum that has added up and for weight decay.
+ * No weight that an update makes can reach infinity while learning rate times the norm of gradients or decayed weights, or 1, stays below
+ * this: it leaves a factor of 10^7 to float32's range, for momentum that has added up.
  */
 const LARGEST_UPDATE = 1e31;
 /** Parameters named in a message. */
@@ -46,9 +47,9 @@ const NAMED = 3;
 /**
  * Keeps values that are not finite out of both encoders.
  *
- * The order of a step makes that possible: the momentum encoder moves, inside `forward`, towards base weights that the step before left finite;
- * the base weights change only after loss and gradients have been looked at. What does change too early are the running statistics of
- * BatchNorm, which `forward` updates: they are remembered before and put back when the step is refused.
+ * The order of a step makes that possible: the momentum encoder moves, inside `forward`, towards base weights that the step before left
+ * finite; the base weights change only after loss and gradients have been looked at. What does change too early are the running statistics
+ * of BatchNorm, which `forward` updates: they are remembered before and put back when the step is refused.
  */
 export class FiniteGuard {
   readonly #parameters: Tensor[] = [];
@@ -89,8 +90,8 @@ export class FiniteGuard {
   /**
    * Call between `backward` and the optimiser's step, with gradients that are no longer scaled. Returns their norm.
    *
-   * In float16 a gradient that overflowed under the scale is no fault: the scaler passes over that step and takes a smaller scale, so only one
-   * that overflows without any scale left stops the run.
+   * In float16 a gradient that overflowed under the scale is no fault: the scaler passes over that step and takes a smaller scale, so only
+   * one that overflows without any scale left stops the run.
    *
    * @throws NonFiniteError
    */
@@ -103,9 +104,9 @@ export class FiniteGuard {
       throw this.#refuse("gradient", `the gradient of ${named}${more} is not finite`, place);
     }
     const weights = this.#weightNorm();
-    if (!(place.lr * Math.max(1, norm, weights) < LARGEST_UPDATE)) {
-      const what = `weights of norm ${weights.toPrecision(3)} and gradients of norm ${norm.toPrecision(3)} would overflow in the next update`;
-      throw this.#refuse("update", what, place);
+    if (!(place.lr * Math.max(1, norm, weights * Math.max(1, this.context.weightDecay)) < LARGEST_UPDATE)) {
+      const norms = `weights of norm ${weights.toPrecision(3)} and gradients of norm ${norm.toPrecision(3)}`;
+      throw this.#refuse("update", `${norms} would overflow in the next update`, place);
     }
     return norm;
   }
@@ -127,7 +128,8 @@ export class FiniteGuard {
     this.#copy(this.#statistics, this.#remembered);
     const { step, epoch, stepInEpoch, lr } = place;
     const message =
-      `Step ${step} (number ${stepInEpoch} of epoch ${epoch}, all counted from 0): ${finding}. Training stopped before the weights were changed.\n` +
+      `Step ${step} (number ${stepInEpoch} of epoch ${epoch}, all counted from 0): ${finding}. ` +
+      "Training stopped before the weights were changed.\n" +
       `Likely causes, the most likely first:\n${this.#causes(lr).map((cause) => `  - ${cause}\n`).join("")}` +
       "Begin again from an earlier checkpoint with one of these changed.";
     return new NonFiniteError(message, what, step, epoch);
@@ -135,9 +137,12 @@ export class FiniteGuard {
 
   #causes(lr: number): string[] {
     const { precision, warmupEpochs, temperature } = this.context;
-    const causes = [`the learning rate (${lr.toPrecision(3)} at this step) is too high: lower --lr, or lengthen --warmup-epochs (now ${warmupEpochs})`];
+    const rate = `the learning rate (${lr.toPrecision(3)} at this step) is too high`;
+    const causes = [`${rate}: lower --lr, or lengthen --warmup-epochs (now ${warmupEpochs})`];
     if (precision === "fp16") causes.unshift("float16 ran out of range (65504 is its largest number): use --precision bf16 or fp32");
-    if (this.#learnsPatches) causes.push("the patch projection became unstable, as ViTs' do (MoCo v3, section 4): freeze it with --stop-grad-conv1");
+    if (this.#learnsPatches) {
+      causes.push("the patch projection became unstable, as ViTs' do (MoCo v3, section 4): freeze it with --stop-grad-conv1");
+    }
     if (temperature < 0.1) causes.push(`the temperature ${temperature} is low: raise --moco-t (the paper uses 0.2 for ViTs)`);
     causes.push("a starting checkpoint whose weights were about to diverge already: resume from an earlier one");
     return causes;

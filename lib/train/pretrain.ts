@@ -46,8 +46,8 @@ export interface PretrainResult {
  *
  * With `out`, that folder gets a checkpoint per epoch, which PyTorch and upstream's programs open, and a log of every step.
  *
- * The same options and seed give the same weights, whatever the number of workers; a run that was stopped and resumed ends with the weights, to
- * the bit, of one that was not (for the same device and number of threads).
+ * The same options and seed give the same weights, whatever the number of workers; a run that was stopped and resumed ends with the
+ * weights, to the bit, of one that was not (for the same device and number of threads).
  *
  * @throws PretrainOptionError; the errors of images, checkpoint and model, before training begins; NonFiniteError when it diverges
  * @example
@@ -95,7 +95,7 @@ export async function pretrain(options: PretrainOptions, hooks: PretrainHooks = 
     saved?.restore(trainee);
     saved?.dispose();
 
-    if (start.epoch >= epochs) hooks.onWarning?.(`nothing is left to do: ${start.epoch} of ${epochs} epochs are done; train on with more epochs`);
+    if (start.epoch >= epochs) hooks.onWarning?.(`nothing is left to do: ${start.epoch} of ${epochs} epochs are done; ask for more epochs`);
     await recorder.start({ recipe, facts, start, resumedFrom: saved?.path ?? null, knownBad: loader.bad.length }, moco);
     moco.train();
 

@@ -157,7 +157,8 @@ export function resolveOptions(options: PretrainOptions) {
   requireRange("temperature", given.temperature, Number.MIN_VALUE, Number.MAX_VALUE);
   for (const name of ["m", "maxBad"] as const) requireRange(name, given[name], 0, 1);
   requireRange("cropMin", given.cropMin, Number.MIN_VALUE, 1);
-  for (const name of ["momentum", "betas"] as const) for (const value of [given[name]].flat()) requireRange(name, value, 0, 1 - Number.EPSILON);
+  requireRange("momentum", given.momentum, 0, 1 - Number.EPSILON);
+  for (const beta of betas) requireRange("betas", beta, 0, 1 - Number.EPSILON);
   requireOneOf("optimizer", optimizer, ["lars", "adamw"]);
   requireOneOf("precision", precision, ["fp32", "bf16", "fp16"]);
   if (betas.length !== 2) throw new PretrainOptionError(`betas has ${betas.length} values; give two decay rates, such as [0.9, 0.999]`);
@@ -166,7 +167,8 @@ export function resolveOptions(options: PretrainOptions) {
   }
   if (precision === "fp16" && device === "cpu") {
     throw new PretrainOptionError(
-      "precision fp16 needs a GPU: on the CPU gradients of float16 would be neither fast nor scaled; use bf16, which needs no scaling, or fp32",
+      "precision fp16 needs a GPU: CPUs have no fast float16, and its gradients are scaled on GPUs only; " +
+        "use bf16, which needs no scaling, or fp32",
     );
   }
   return given;

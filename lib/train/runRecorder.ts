@@ -5,7 +5,7 @@ import type { MoCo } from "../moco/index.js";
 import { RUN_LOG, RunLog, type EndEntry, type RunEntry, type StepEntry } from "../report/index.js";
 import { packageRoot } from "../setup/packageRoot.js";
 import * as torch from "../torch/index.js";
-import { checkpointName, removeStepCheckpoints, type Position } from "./checkpointFiles.js";
+import { checkpointName, removeStepCheckpoints, removeUnfinished, type Position } from "./checkpointFiles.js";
 import type { PretrainHooks } from "./pretrain.js";
 import type { Recipe } from "./pretrainOptions.js";
 import { saveTrainingState, type RunFacts, type Trainee } from "./trainingState.js";
@@ -57,6 +57,7 @@ export class RunRecorder {
     };
     if (this.folder !== null) {
       mkdirSync(this.folder, { recursive: true });
+      await removeUnfinished(this.folder);
       this.#log = new RunLog(join(this.folder, RUN_LOG));
       this.#log.write(entry);
     }

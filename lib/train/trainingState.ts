@@ -90,15 +90,21 @@ export class SavedTraining {
     try {
       const missing = ["epoch", "state_dict", "optimizer"].filter((key) => value === null || typeof value !== "object" || !(key in value));
       if (missing.length > 0) {
-        throw new ResumeError(`${path} has no "${missing.join('", "')}", so no training can go on from it; give a checkpoint that pre-training saved`);
+        throw new ResumeError(
+          `${path} has no "${missing.join('", "')}", so no training can go on from it; give a checkpoint that pre-training saved`,
+        );
       }
       const epoch = Number(value.epoch);
       if (!Number.isSafeInteger(epoch) || epoch < 0) {
-        throw new ResumeError(`${path} has the epoch ${String(value.epoch)}, which is no whole number from 0; the file is damaged or of another program`);
+        throw new ResumeError(
+          `${path} has the epoch ${String(value.epoch)}, which is no whole number from 0; the file is damaged or of another program`,
+        );
       }
       const own = value[OWN_KEY] as OwnPart | undefined;
       if (own !== undefined && own.format !== OWN_FORMAT) {
-        throw new ResumeError(`${path} was written by another version of this program (format ${own.format}, known is ${OWN_FORMAT}); use that version`);
+        throw new ResumeError(
+          `${path} was written by another version of this program (format ${own.format}, known is ${OWN_FORMAT}); use that version`,
+        );
       }
       const position = own === undefined ? { epoch, step: 0 } : { epoch: own.epoch, step: own.step };
       return new SavedTraining(path, typeof value.arch === "string" ? value.arch : null, position, own ?? null, value);
@@ -127,14 +133,17 @@ export class SavedTraining {
   compare(facts: RunFacts): string[] {
     const { arch } = facts;
     if (this.arch !== null && arch !== "custom" && this.arch !== arch) {
-      throw new ResumeError(`${this.path} is of ${this.arch}, and this run trains ${arch}; give --arch ${this.arch}, or another checkpoint`);
+      throw new ResumeError(
+        `${this.path} is of ${this.arch}, and this run trains ${arch}; give --arch ${this.arch}, or another checkpoint`,
+      );
     }
     const before = this.facts;
     if (before === null) return [];
     const differences = (a: object, b: object): string[] =>
       Object.entries(b).flatMap(([name, value]) => {
         const old = (a as Record<string, unknown>)[name];
-        return name === "recipe" || name === "arch" || plain(old) === plain(value) ? [] : [`${name} is ${plain(value)} and was ${plain(old)}`];
+        if (name === "recipe" || name === "arch" || plain(old) === plain(value)) return [];
+        return [`${name} is ${plain(value)} and was ${plain(old)}`];
       });
     const data = differences(before, facts);
     if (this.position.step > 0 && data.length > 0) {

@@ -12,8 +12,8 @@ const models = [
 ];
 
 /**
- * Limits from the fixtures' own measurements: outputs relative to the largest, gradients by relative Euclidean length, buffers like outputs.
- * In float32 a single ReLU that flips costs a ResNet's gradients up to 1e-3.
+ * Limits from the fixtures' own measurements: outputs relative to the largest, gradients by relative Euclidean length, buffers like
+ * outputs. In float32 a single ReLU that flips costs a ResNet's gradients up to 1e-3.
  */
 const limits = {
   float64: { output: 1e-10, gradient: { vit: 1e-9, resnet: 1e-9 }, buffer: 1e-10 },
@@ -43,7 +43,8 @@ describe.each(models)("%s", (model) => {
   describe.each(["float64", "float32"] as const)("%s", (precision) => {
     const family = sizesOf(model).kind === "resnet" ? "resnet" : "vit";
     const limit = limits[precision];
-    const digests = readJson<GoldenDigests>(`models/${model}/digest_${model.endsWith("_full") && precision === "float32" ? "f32" : "f64"}.json`);
+    const digestFile = model.endsWith("_full") && precision === "float32" ? "digest_f32" : "digest_f64";
+    const digests = readJson<GoldenDigests>(`models/${model}/${digestFile}.json`);
     let run: GoldenRun;
     beforeAll(async () => {
       run = await runGolden(model, precision);

@@ -79,7 +79,8 @@ export async function goldenModel(name: string): Promise<Encoder> {
     }
     return model;
   }
-  const { state_dict: state } = (await readCheckpoint(fixturePath(`models/${name}/state.pth`))) as unknown as { state_dict: Map<string, Tensor> };
+  const file = await readCheckpoint(fixturePath(`models/${name}/state.pth`));
+  const { state_dict: state } = file as unknown as { state_dict: Map<string, Tensor> };
   model.loadStateDict(state);
   for (const tensor of state.values()) tensor.dispose();
   return model;

@@ -44,7 +44,8 @@ function expectSameLaw(model: Encoder, entries: readonly Entry[]): void {
     }
     // Both sides are one draw each. Small tensors have laws whose sample std scatters as 1/sqrt(2n) or less, within this bound.
     const [meanLimit, stdLimit] = [6 * std * Math.sqrt(2 / n), 6 / Math.sqrt(n) + 1e-7];
-    expect({ key, mean: Math.abs(foundMean - mean) <= meanLimit, std: Math.abs(foundStd / std - 1) <= stdLimit }).toEqual({ key, mean: true, std: true });
+    const agrees = { key, mean: Math.abs(foundMean - mean) <= meanLimit, std: Math.abs(foundStd / std - 1) <= stdLimit };
+    expect(agrees).toEqual({ key, mean: true, std: true });
     // A uniform law's bound is √3 standard deviations; a large draw comes close to it and never passes it.
     const bound = Math.max(-min, max);
     if (n > 10_000 && bound < 1.75 * std) {

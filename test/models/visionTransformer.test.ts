@@ -52,7 +52,8 @@ describe("VisionTransformer", () => {
         model.zeroGrad();
         const feature = path(model.embedPatches(images.to("float64")));
         feature.mul(readout).sum().backward();
-        return { value: numbers(feature), gradients: model.namedParameters().flatMap(([key, p]) => (p.grad ? [[key, numbers(p.grad)]] : [])) };
+        const gradients = model.namedParameters().flatMap(([key, p]): [string, Float64Array][] => (p.grad ? [[key, numbers(p.grad)]] : []));
+        return { value: numbers(feature), gradients };
       });
     const full = run((patches) => model.forwardTokens(patches).select(1, 0));
     const short = run((patches) => model.forwardClassToken(patches));
@@ -104,7 +105,9 @@ describe("VisionTransformer", () => {
   });
 
   test("takes any image size, patch size, width, depth and number of heads", () => {
-    using wide = new VisionTransformer({ imageSize: [24, 36], patchSize: 12, embedDim: 20, depth: 1, numHeads: 5, mlpRatio: 1.5, numClasses: 0 });
+    using wide = new VisionTransformer({
+      imageSize: [24, 36], patchSize: 12, embedDim: 20, depth: 1, numHeads: 5, mlpRatio: 1.5, numClasses: 0,
+    });
     torch.scope(() => expect(wide.forward(torch.randn([2, 3, 24, 36])).shape).toEqual([2, 20]));
     expect(wide.stateDict().get("blocks.0.mlp.fc1.weight")?.shape).toEqual([30, 20]);
     expect(wide.stateDict().get("pos_embed")?.shape).toEqual([1, 7, 20]);
@@ -112,8 +115,9 @@ describe("VisionTransformer", () => {
 
   test("images of another size are refused, with the remedy", () => {
     torch.scope(() => {
-      expect(() => model.forward(torch.randn([2, 3, 24, 24]))).toThrow(InputSizeError);
-      expect(() => model.forward(torch.randn([2, 3, 24, 24]))).toThrow(/\[N, 3, 16, 16\] and got shape \[2,3,24,24\].*imageSize: \[24, 24\]/);
+      const large = torch.randn([2, 3, 24, 24]);
+      expect(() => model.forward(large)).toThrow(InputSizeError);
+      expect(() => model.forward(large)).toThrow(/\[N, 3, 16, 16\] and got shape \[2,3,24,24\].*imageSize: \[24, 24\]/);
       expect(() => model.forward(torch.randn([3, 16, 16]))).toThrow(InputSizeError);
       expect(() => model.forward(torch.randn([2, 1, 16, 16]))).toThrow(InputSizeError);
     });
@@ -124,7 +128,7 @@ describe("VisionTransformer", () => {
     ["heads that do not divide the width", { numHeads: 3 }, /embedDim 16 is not divisible by numHeads 3/],
     ["a width that 4 does not divide", { embedDim: 18 }, /embedDim is 18.*multiple of 4/],
     ["a convolutional stem with another patch size", { stem: "conv" }, /patchSize is 8.*16/],
-    ["a convolutional stem whose width 8 does not divide", { stem: "conv", patchSize: 16, embedDim: 12 }, /embedDim is 12.*divisible by 8. Use 16/],
+    ["a convolutional stem whose width 8 does not divide", { stem: "conv", patchSize: 16, embedDim: 12 }, /embedDim is 12.*by 8. Use 16/],
     ["no block", { depth: 0 }, /depth is 0/],
     ["half a head", { numHeads: 1.5 }, /numHeads is 1.5/],
     ["a negative number of classes", { numClasses: -1 }, /numClasses is -1/],

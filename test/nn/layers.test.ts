@@ -1,6 +1,8 @@
 /** Layers against their definitions, worked out by hand. */
 import { afterAll, describe, expect, test } from "@jest/globals";
-import { BatchNorm1d, BatchNorm2d, BatchNormError, Conv2d, GELU, Identity, LayerNorm, Linear, MaxPool2d, ReLU, Sequential } from "../../lib/nn/index.js";
+import {
+  BatchNorm1d, BatchNorm2d, BatchNormError, Conv2d, GELU, Identity, LayerNorm, Linear, MaxPool2d, ReLU, Sequential,
+} from "../../lib/nn/index.js";
 import * as torch from "../../lib/torch/index.js";
 import type { Tensor } from "../../lib/torch/index.js";
 import { maxAbsolute, numbers } from "../support/digest.js";

@@ -3,8 +3,8 @@ import { expect, test } from "@jest/globals";
 import { formatDuration, TrainingProgress, type StepEntry } from "../../lib/report/index.js";
 
 const step = (number: number): StepEntry => ({
-  kind: "step", step: number, epoch: Math.floor(number / 4), stepInEpoch: number % 4, loss: 5.25, lr: 1.5e-4, momentum: 0.99, gradientNorm: 1,
-  imagesPerSecond: 512, dataWaitMs: 50, stepMs: 500, scale: 1,
+  kind: "step", step: number, epoch: Math.floor(number / 4), stepInEpoch: number % 4, loss: 5.25, lr: 1.5e-4, momentum: 0.99,
+  gradientNorm: 1, imagesPerSecond: 512, dataWaitMs: 50, stepMs: 500, scale: 1,
 });
 
 function record(terminal: boolean): { stream: NodeJS.WriteStream; text: () => string } {

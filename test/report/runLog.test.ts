@@ -5,8 +5,8 @@ import { readRunLog, RunLog, RunLogError, type LogEntry, type RunEntry, type Ste
 import { withFolder } from "../data/pixels.js";
 
 const run = (firstStep: number): RunEntry => ({
-  kind: "run", started: "2026-01-01T00:00:00.000Z", options: { lr: 0.1 }, versions: { node: "20.19.0" }, device: "cpu", images: 12, epochs: 2,
-  stepsPerEpoch: 3, firstStep, resumedFrom: null,
+  kind: "run", started: "2026-01-01T00:00:00.000Z", options: { lr: 0.1 }, versions: { node: "20.19.0" }, device: "cpu", images: 12,
+  epochs: 2, stepsPerEpoch: 3, firstStep, resumedFrom: null,
 });
 const step = (number: number, loss = number): StepEntry => ({
   kind: "step", step: number, epoch: Math.floor(number / 3), stepInEpoch: number % 3, loss, lr: 0.1, momentum: 0.99, gradientNorm: 1,
@@ -23,7 +23,8 @@ test("what is written is read", async () => {
   await withFolder({}, async (folder) => {
     const path = join(folder, "log.jsonl");
     write(path, [
-      run(0), step(0), step(1), { kind: "badImage", path: "a.jpg", reason: "torn" }, { kind: "checkpoint", file: "checkpoint_0000.pth.tar", steps: 3 },
+      run(0), step(0), step(1), { kind: "badImage", path: "a.jpg", reason: "torn" },
+      { kind: "checkpoint", file: "checkpoint_0000.pth.tar", steps: 3 },
       { kind: "end", reason: "finished", seconds: 3 },
     ]);
     expect(readRunLog(path)).toEqual({

@@ -3,6 +3,7 @@ import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, expect, test } from "@jest/globals";
+import type { Diagnosis } from "../../lib/setup/index.js";
 import { temporaryFolder } from "./fakeTorch.js";
 
 const program = fileURLToPath(new URL("../../lib/cli/main.js", import.meta.url));
@@ -41,7 +42,7 @@ test("a failure exits with 1 and a message that says what to do, without a stack
 test("doctor gives for each thing missing the command that mends it", () => {
   const { status, stdout } = moco(["doctor", "--json"]);
   expect(status).toBe(1);
-  const { ready, checks } = JSON.parse(stdout) as { ready: boolean; checks: { name: string; status: string; found: string; fix?: string }[] };
+  const { ready, checks } = JSON.parse(stdout) as Diagnosis;
   expect(ready).toBe(false);
   expect(checks.map(({ name }) => name)).toEqual(["node", "libtorch", "addon", "devices", "cache", "python", "compiler", "cmake"]);
   expect(checks.find(({ name }) => name === "libtorch")).toMatchObject({ status: "missing", fix: "npx moco setup" });

@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { chmodSync, existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "@jest/globals";
 import {
@@ -22,7 +22,8 @@ function fetchFrom({ python, wheels }: FakeIndex): Promise<unknown> {
 }
 
 function leftovers(): string[] {
-  return existsSync(cache) ? readdirSync(cache, { recursive: true }).map(String).filter((each) => /libtorch|unpacking|lock/.test(each)) : [];
+  const all = existsSync(cache) ? readdirSync(cache, { recursive: true }).map(String) : [];
+  return all.filter((each) => /libtorch|unpacking|lock/.test(each));
 }
 
 test("fetches once, takes what the CPU needs, and leaves nothing else behind", async () => {
@@ -73,11 +74,7 @@ test("no Python, an old one, one without pip", async () => {
   const withPython = (python: string): Promise<unknown> => fetchFrom({ python, wheels, calls: () => [] });
   await expect(withPython(join(folder, "none"))).rejects.toThrow(PythonNotFoundError);
   await expect(withPython(join(folder, "none"))).rejects.toThrow(/none: not found[^]*MOCO_PYTHON[^]*--archive/);
-  const fake = (name: string, says: string): string => {
-    const file = write(join(folder, name), `#!${process.execPath}\nconsole.log("${says}")\n`);
-    return file;
-  };
-  const { chmodSync } = await import("node:fs");
+  const fake = (name: string, says: string): string => write(join(folder, name), `#!${process.execPath}\nconsole.log("${says}")\n`);
   const old = fake("old", "3.8.10 1");
   const bare = fake("bare", "3.11.2 0");
   for (const each of [old, bare]) chmodSync(each, 0o755);
@@ -94,7 +91,8 @@ test("a disk that is too small is told before anything is fetched", async () => 
 });
 
 test("an archive with a path that leads out installs nothing", async () => {
-  await expect(fetchFrom(fakeIndex(folder, torchWheel("2.11.0", [{ path: "../evil", content: "x" }])))).rejects.toThrow("not a sound zip archive");
+  const index = fakeIndex(folder, torchWheel("2.11.0", [{ path: "../evil", content: "x" }]));
+  await expect(fetchFrom(index)).rejects.toThrow("not a sound zip archive");
   expect(leftovers()).toEqual([]);
 });
 
@@ -103,7 +101,7 @@ test("every platform has its hashes, and one without says so", () => {
     const { cpu, cuda, clangFormat } = wheelsFor(platform, arch);
     for (const each of [...cpu, ...cuda, clangFormat]) {
       expect(each.sha256).toMatch(/^[0-9a-f]{64}$/);
-      expect(each.file).toBe(`${each.project.replaceAll("-", "_")}-${each.version}${each.file.slice(`${each.project}-${each.version}`.length)}`);
+      expect(each.file.startsWith(`${each.project.replaceAll("-", "_")}-${each.version}-`)).toBe(true);
     }
     expect(cpu[0]).toMatchObject({ project: "torch", version: "2.11.0" });
   }

@@ -50,7 +50,8 @@ test("LIBTORCH names Python's torch, or the folder above it; the NVIDIA librarie
 test("a wrong LIBTORCH is refused, although the cache has one", () => {
   const root = cached("libtorch-2.11.0-cpu", "2.11.0");
   expect(findLibtorch(configFor(cache)).root).toBe(root);
-  expect(message({ LIBTORCH: join(folder, "nowhere") })).toContain(`LIBTORCH=${join(folder, "nowhere")}: ${join(folder, "nowhere")} does not hold libtorch`);
+  const nowhere = join(folder, "nowhere");
+  expect(message({ LIBTORCH: nowhere })).toContain(`LIBTORCH=${nowhere}: ${nowhere} does not hold libtorch`);
   const headless = fakeLibtorch(join(folder, "headless"), { zip: "2.11.0" });
   rmSync(join(headless, "include"), { recursive: true });
   expect(message({ LIBTORCH: headless })).toContain("but not its headers");
@@ -60,12 +61,13 @@ test("a wrong LIBTORCH is refused, although the cache has one", () => {
 
 test("LIBTORCH_USE_PYTORCH asks Python where torch is, and does not import it", () => {
   const root = fakeLibtorch(join(folder, "python/torch"), { wheel: "2.11.0" });
-  const python = write(join(folder, "bin/python"), `#!/bin/sh\ncase "$2" in *find_spec\\(\\'torch*) echo ${root};; *) echo "3.12.1 1";; esac\n`);
+  const says = (torch: string): string => `#!/bin/sh\ncase "$2" in *find_spec\\(\\'torch*) echo ${torch};; *) echo "3.12.1 1";; esac\n`;
+  const python = write(join(folder, "bin/python"), says(root));
   chmodSync(python, 0o755);
   const environment = { LIBTORCH_USE_PYTORCH: "1", MOCO_PYTHON: python };
   expect(findLibtorch(configFor(cache, environment))).toMatchObject({ root, source: "python" });
-  write(python, '#!/bin/sh\ncase "$2" in *find_spec\\(\\\'torch*) echo;; *) echo "3.12.1 1";; esac\n');
-  expect(message(environment)).toContain(`LIBTORCH_USE_PYTORCH=1: ${python} (Python 3.12.1) has no torch: ${python} -m pip install torch`);
+  write(python, says(""));
+  expect(message(environment)).toContain(`LIBTORCH_USE_PYTORCH=1: ${python} (Python 3.12.1) has no torch: ${python} -m pip install`);
   expect(message({ LIBTORCH_USE_PYTORCH: "1", MOCO_PYTHON: join(folder, "none") })).toContain("No Python ≥ 3.9 was found");
 });
 

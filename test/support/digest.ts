@@ -57,8 +57,8 @@ export function relativeL2(found: Numbers, expected: Numbers): number {
 }
 
 /**
- * How far an array is from a digest, in units of the tolerance: the largest of |sum - sum'| / abs_sum, the relative error of √sq_sum, and the
- * samples' errors over ten times the root mean square. At most the tolerance when the arrays agree.
+ * How far an array is from a digest, in units of the tolerance: the largest of |sum - sum'| / abs_sum, the relative error of √sq_sum, and
+ * the samples' errors over ten times the root mean square. At most the tolerance when the arrays agree.
  */
 export function digestError(found: Numbers, expected: Digest): number {
   const count = found.length;
@@ -70,7 +70,8 @@ export function digestError(found: Numbers, expected: Digest): number {
   }
   const over = (difference: number, scale: number): number => (difference === 0 ? 0 : Math.abs(difference) / scale);
   const rootMeanSquare = Math.sqrt(expected.sq_sum / count);
-  let worst = Math.max(over(sum - expected.sum, expected.abs_sum), over(Math.sqrt(squares) - Math.sqrt(expected.sq_sum), Math.sqrt(expected.sq_sum)));
+  const length = Math.sqrt(expected.sq_sum);
+  let worst = Math.max(over(sum - expected.sum, expected.abs_sum), over(Math.sqrt(squares) - length, length));
   expected.sample_index.forEach((index, j) => {
     worst = greater(worst, over((found[index] as number) - (expected.sample[j] as number), 10 * rootMeanSquare));
   });

@@ -46,6 +46,7 @@ describe("a run that diverges stops with finite weights and statistics in both e
     ["LARS at 1e12", { lr: 1e12, optimizer: "lars" }],
     ["LARS with a ResNet", { lr: 1e20, optimizer: "lars", encoder: "resnet18", imageSize: 32 }],
     ["weight decay beyond reason", { lr: 1, weightDecay: 1e30 }],
+    ["weight decay beyond float32", { lr: 1, weightDecay: 1e39 }],
   ])("%s", async (_, changes) => {
     const { error, bad } = await diverge(changes);
     expect(bad).toEqual([]);
@@ -67,7 +68,7 @@ test("the log says how the run ended, and no checkpoint is written", async () =>
 
 describe("each check", () => {
   const place = { step: 12, epoch: 4, stepInEpoch: 0, lr: 0.1 };
-  const context = { precision: "fp32", warmupEpochs: 10, temperature: 0.2 };
+  const context = { precision: "fp32", warmupEpochs: 10, temperature: 0.2, weightDecay: 0.1 };
 
   function withGuard(check: (guard: FiniteGuard, moco: MoCo, scaler: GradScaler) => void, scale: number | null = null): void {
     const { encoder, dim, mlpDim, temperature } = tinyOptions;

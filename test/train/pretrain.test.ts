@@ -72,7 +72,8 @@ test("live tensors are as many after every step, however many there are", async 
 });
 
 test("the seed decides, the number of workers does not", async () => {
-  const losses = async (changes: Partial<PretrainOptions>): Promise<number[]> => (await runTiny({ epochs: 1, ...changes })).steps.map(({ loss }) => loss);
+  const losses = async (changes: Partial<PretrainOptions>): Promise<number[]> =>
+    (await runTiny({ epochs: 1, ...changes })).steps.map(({ loss }) => loss);
   const first = await losses({});
   expect(await losses({ workers: 2, cacheImages: true })).toEqual(first);
   expect(await losses({ seed: 8 })).not.toEqual(first);
@@ -116,7 +117,8 @@ test("unreadable images are named, counted and left out; too many stop the run",
   });
   await withFolder({}, async (folder) => {
     await expect(runTiny({ data, out: folder, maxBad: 0.1 })).rejects.toThrow(TooManyBadImagesError);
-    expect(readRunLog(join(folder, "log.jsonl")).end).toMatchObject({ reason: "failed", message: expect.stringContaining("2 of 13 images") });
+    const { end } = readRunLog(join(folder, "log.jsonl"));
+    expect(end).toMatchObject({ reason: "failed", message: expect.stringContaining("2 of 13 images") });
   });
 });
 
@@ -168,7 +170,8 @@ describe("what is wrong shows before a network is built", () => {
 
   test("a folder that holds another run", async () => {
     await withFolder({ "checkpoint_0003.pth.tar": "" }, async (folder) => {
-      await expect(pretrain({ ...tinyOptions, encoder, out: folder })).rejects.toThrow(/already holds a run \(checkpoint_0003.pth.tar\).*--resume/);
+      const failure = pretrain({ ...tinyOptions, encoder, out: folder });
+      await expect(failure).rejects.toThrow(/already holds a run \(checkpoint_0003.pth.tar\).*--resume/);
       expect(readdirSync(folder)).toEqual(["checkpoint_0003.pth.tar"]);
     });
   });

@@ -103,7 +103,9 @@ describe("checkpoints", () => {
     expect(keys.some((key) => key.startsWith("module.momentum_encoder.head."))).toBe(true);
     expect(keys.at(-1)).toBe("module.predictor.4.num_batches_tracked");
     expect(value.scaler).toEqual({});
-    expect(value.moco_v3_run).toMatchObject({ epoch: 2, step: 0, bad_images: [], facts: { seed: 7, images: 13, recipe: { encoder: { numHeads: 2 } } } });
+    expect(value.moco_v3_run).toMatchObject({
+      epoch: 2, step: 0, bad_images: [], facts: { seed: 7, images: 13, recipe: { encoder: { numHeads: 2 } } },
+    });
     disposeAll(value);
   });
 
@@ -116,7 +118,8 @@ sizes = [tuple(v.shape) for k, v in c["state_dict"].items() if not k.rsplit(".",
 optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(s)) for s in sizes], 1.0)
 optimizer.load_state_dict(c["optimizer"])
 group = optimizer.param_groups[0]
-print(json.dumps([c["epoch"], c["arch"], group["weight_decay"], len(group["params"]) == len(sizes), sorted({float(s["step"]) for s in optimizer.state.values()})]))
+steps = sorted({float(s["step"]) for s in optimizer.state.values()})
+print(json.dumps([c["epoch"], c["arch"], group["weight_decay"], len(group["params"]) == len(sizes), steps]))
 `,
       [join(whole, last)],
     );
@@ -126,7 +129,8 @@ print(json.dumps([c["epoch"], c["arch"], group["weight_decay"], len(group["param
   test("are named after the epoch that was done last", () => {
     expect(checkpointName({ epoch: 1, step: 0 })).toBe("checkpoint_0000.pth.tar");
     expect(checkpointName({ epoch: 12345, step: 7 })).toBe("checkpoint_12345_step_000007.pth.tar");
-    for (const position of [{ epoch: 100, step: 0 }, { epoch: 0, step: 12 }]) expect(positionOf(checkpointName(position))).toEqual(position);
+    const positions = [{ epoch: 100, step: 0 }, { epoch: 0, step: 12 }];
+    expect(positions.map((position) => positionOf(checkpointName(position)))).toEqual(positions);
     expect(positionOf("model_best.pth.tar")).toBeNull();
   });
 });
