@@ -43,7 +43,8 @@ napi_value grad(napi_env env, napi_callback_info info) {
   });
 }
 
-// gradOf(slot, known) -> slot of the gradient: `known` when that slot already holds it, -1 for none.
+// gradOf(slot, known) -> slot of the gradient: `known` when that slot already holds it, -1 for
+// none.
 napi_value gradOf(napi_env env, napi_callback_info info) {
   return guarded(env, [&]() -> napi_value {
     const Arguments<2> arguments(env, info);
@@ -71,8 +72,7 @@ napi_value setGrad(napi_env env, napi_callback_info info) {
 napi_value requiresGrad(napi_env env, napi_callback_info info) {
   return guarded(env, [&]() -> napi_value {
     const Arguments<1> arguments(env, info);
-    return fromBool(env,
-                    Environment::of(env).tensorAt(toInt(env, arguments[0])).requires_grad());
+    return fromBool(env, Environment::of(env).tensorAt(toInt(env, arguments[0])).requires_grad());
   });
 }
 
@@ -147,9 +147,8 @@ napi_value setAutocast(napi_env env, napi_callback_info info) {
     napi_value before;
     napi_create_array_with_length(env, 2, &before);
     napi_set_element(env, before, 0, fromBool(env, at::autocast::is_autocast_enabled(type)));
-    napi_set_element(
-        env, before, 1,
-        fromInt(env, static_cast<int64_t>(at::autocast::get_autocast_dtype(type))));
+    napi_set_element(env, before, 1,
+                     fromInt(env, static_cast<int64_t>(at::autocast::get_autocast_dtype(type))));
     const auto dtype = static_cast<at::ScalarType>(toInt(env, arguments[2]));
     at::autocast::set_autocast_enabled(type, toBool(env, arguments[1]));
     at::autocast::set_autocast_dtype(type, dtype);

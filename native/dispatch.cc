@@ -1,7 +1,8 @@
 // One function reaches every ATen operator: the schema is resolved once, the call is boxed.
 //
 // JavaScript writes each argument into a shared Float64Array as a tag followed by its payload, so a
-// call crosses the language border once, with one integer. The tags are those of lib/torch/encode.ts.
+// call crosses the language border once, with one integer. The tags are those of
+// lib/torch/encode.ts.
 #include <ATen/core/ivalue.h>
 #include <c10/util/Exception.h>
 
@@ -248,7 +249,8 @@ napi_value resolve(napi_env env, napi_callback_info info) {
       for (const c10::Argument& returned : schema.returns()) {
         int alias = -1;
         const c10::AliasInfo* returnedAlias = returned.alias_info();
-        if (returnedAlias && returnedAlias->isWrite() && returned.type()->kind() == c10::TypeKind::TensorType) {
+        if (returnedAlias && returnedAlias->isWrite() &&
+            returned.type()->kind() == c10::TypeKind::TensorType) {
           for (size_t i = 0; i < schema.arguments().size() && alias < 0; i++) {
             const c10::AliasInfo* given = schema.arguments()[i].alias_info();
             if (given && given->isWrite() && given->beforeSets() == returnedAlias->beforeSets()) {
@@ -259,9 +261,9 @@ napi_value resolve(napi_env env, napi_callback_info info) {
         op.aliasOf.push_back(alias);
       }
       environment.operators.push_back(std::move(op));
-      known = environment.operatorIds
-                  .emplace(key, static_cast<int>(environment.operators.size()) - 1)
-                  .first;
+      known =
+          environment.operatorIds.emplace(key, static_cast<int>(environment.operators.size()) - 1)
+              .first;
     }
     napi_value result;
     napi_create_object(env, &result);
@@ -278,13 +280,15 @@ napi_value overloads(napi_env env, napi_callback_info) {
     napi_create_object(env, &result);
     std::unordered_map<std::string, std::vector<std::string>> table;
     for (const c10::OperatorName& name : c10::Dispatcher::singleton().getAllOpNames()) {
-      if (name.name.rfind("aten::", 0) == 0) table[name.name.substr(6)].push_back(name.overload_name);
+      if (name.name.rfind("aten::", 0) == 0)
+        table[name.name.substr(6)].push_back(name.overload_name);
     }
     for (auto& [name, names] : table) {
       napi_value list;
       napi_create_array_with_length(env, names.size(), &list);
       std::sort(names.begin(), names.end());
-      for (size_t i = 0; i < names.size(); i++) napi_set_element(env, list, i, fromString(env, names[i]));
+      for (size_t i = 0; i < names.size(); i++)
+        napi_set_element(env, list, i, fromString(env, names[i]));
       napi_set_named_property(env, result, name.c_str(), list);
     }
     return result;

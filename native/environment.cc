@@ -137,7 +137,8 @@ napi_value fromString(napi_env env, const std::string& value) {
 napi_value fromInts(napi_env env, c10::IntArrayRef values) {
   napi_value result;
   napi_create_array_with_length(env, values.size(), &result);
-  for (size_t i = 0; i < values.size(); i++) napi_set_element(env, result, i, fromInt(env, values[i]));
+  for (size_t i = 0; i < values.size(); i++)
+    napi_set_element(env, result, i, fromInt(env, values[i]));
   return result;
 }
 

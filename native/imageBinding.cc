@@ -177,13 +177,12 @@ napi_value imagePool(napi_env env, napi_callback_info info) {
     auto context = std::make_unique<std::shared_ptr<Pool>>(pool);
     napi_value name;
     checked(napi_create_string_utf8(env, "moco image pool", NAPI_AUTO_LENGTH, &name), "string");
-    checked(napi_create_threadsafe_function(
-                env, nullptr, nullptr, name, 0, 1, context.get(),
-                [](napi_env, void* data, void*) {
-                  delete static_cast<std::shared_ptr<Pool>*>(data);
-                },
-                context.get(), settle, &pool->done),
-            "threadsafe function");
+    checked(
+        napi_create_threadsafe_function(
+            env, nullptr, nullptr, name, 0, 1, context.get(),
+            [](napi_env, void* data, void*) { delete static_cast<std::shared_ptr<Pool>*>(data); },
+            context.get(), settle, &pool->done),
+        "threadsafe function");
     context.release();
     // An idle pool does not keep the process alive.
     checked(napi_unref_threadsafe_function(env, pool->done), "unref");
@@ -305,8 +304,8 @@ napi_value renderViews(napi_env env, napi_callback_info info) {
     if (napi_get_array_length(env, arguments[1], &sourceCount) != napi_ok) {
       throw std::invalid_argument("expected an array of pixel buffers");
     }
-    const auto [sizes, sizeCount] = typedArray<double>(env, arguments[2], napi_float64_array,
-                                                       "image sizes as a Float64Array");
+    const auto [sizes, sizeCount] =
+        typedArray<double>(env, arguments[2], napi_float64_array, "image sizes as a Float64Array");
     if (sizeCount != 2 * size_t{sourceCount}) throw std::invalid_argument("two sizes per image");
     // A copy of the array, which nobody else can change while threads read the pixels.
     napi_value kept;
@@ -317,8 +316,8 @@ napi_value renderViews(napi_env env, napi_callback_info info) {
       napi_value element;
       checked(napi_get_element(env, arguments[1], i, &element), "array");
       checked(napi_set_element(env, kept, i, element), "array");
-      const auto [pixels, length] = typedArray<uint8_t>(env, element, napi_uint8_array,
-                                                        "pixels as a Uint8Array");
+      const auto [pixels, length] =
+          typedArray<uint8_t>(env, element, napi_uint8_array, "pixels as a Uint8Array");
       const double width = sizes[2 * i];
       const double height = sizes[2 * i + 1];
       if (!(width >= 1 && height >= 1 && width < (1 << 24) && height < (1 << 24)) ||
@@ -345,8 +344,8 @@ napi_value renderViews(napi_env env, napi_callback_info info) {
       destinations.push_back({tensor.mutable_data_ptr(), bytes});
     }
 
-    const auto [fields, fieldCount] = typedArray<double>(env, arguments[3], napi_float64_array,
-                                                         "views as a Float64Array");
+    const auto [fields, fieldCount] =
+        typedArray<double>(env, arguments[3], napi_float64_array, "views as a Float64Array");
     if (fieldCount % kFieldsPerView != 0) {
       throw std::invalid_argument("a view has " + std::to_string(kFieldsPerView) + " numbers");
     }
@@ -356,8 +355,8 @@ napi_value renderViews(napi_env env, napi_callback_info info) {
       items.push_back(readView(Fields(fields + i * kFieldsPerView, i), sources, outputs));
     }
 
-    const auto [moments, momentCount] = typedArray<double>(
-        env, arguments[5], napi_float64_array, "the normalization as a Float64Array");
+    const auto [moments, momentCount] = typedArray<double>(env, arguments[5], napi_float64_array,
+                                                           "the normalization as a Float64Array");
     if (momentCount != 6) throw std::invalid_argument("three means and three deviations");
     std::array<float, 3> mean;
     std::array<float, 3> deviation;

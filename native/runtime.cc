@@ -27,8 +27,7 @@ napi_value versions(napi_env env, napi_callback_info) {
     napi_create_object(env, &result);
     napi_set_named_property(env, result, "built", fromString(env, TORCH_VERSION));
     napi_set_named_property(env, result, "config", fromString(env, at::show_config()));
-    napi_set_named_property(env, result, "capability",
-                            fromString(env, at::get_cpu_capability()));
+    napi_set_named_property(env, result, "capability", fromString(env, at::get_cpu_capability()));
     return result;
   });
 }
@@ -81,9 +80,9 @@ napi_value createGenerator(napi_env env, napi_callback_info info) {
     const Arguments<1> arguments(env, info);
     Environment& environment = Environment::of(env);
     const c10::Device device(toString(env, arguments[0]));
-    environment.generators.push_back(
-        device.is_cpu() ? at::detail::createCPUGenerator()
-                        : at::globalContext().defaultGenerator(device).clone());
+    environment.generators.push_back(device.is_cpu()
+                                         ? at::detail::createCPUGenerator()
+                                         : at::globalContext().defaultGenerator(device).clone());
     return fromInt(env, static_cast<int64_t>(environment.generators.size()) - 1);
   });
 }

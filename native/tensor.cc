@@ -109,7 +109,8 @@ napi_value sharedBytes(napi_env env, napi_callback_info info) {
     const Arguments<1> arguments(env, info);
     const at::Tensor& tensor = Environment::of(env).tensorAt(toInt(env, arguments[0]));
     if (!tensor.device().is_cpu()) throw std::invalid_argument("only CPU tensors share memory");
-    if (!tensor.is_contiguous()) throw std::invalid_argument("only contiguous tensors share memory");
+    if (!tensor.is_contiguous())
+      throw std::invalid_argument("only contiguous tensors share memory");
     if (tensor.nbytes() > 0xffffffffu) {
       throw std::length_error("a tensor beyond 4 GiB cannot be shared whole; share parts of it");
     }
@@ -155,8 +156,7 @@ napi_value dtype(napi_env env, napi_callback_info info) {
 napi_value device(napi_env env, napi_callback_info info) {
   return guarded(env, [&]() -> napi_value {
     const Arguments<1> arguments(env, info);
-    return fromString(env,
-                      Environment::of(env).tensorAt(toInt(env, arguments[0])).device().str());
+    return fromString(env, Environment::of(env).tensorAt(toInt(env, arguments[0])).device().str());
   });
 }
 
@@ -170,8 +170,7 @@ napi_value numel(napi_env env, napi_callback_info info) {
 napi_value isContiguous(napi_env env, napi_callback_info info) {
   return guarded(env, [&]() -> napi_value {
     const Arguments<1> arguments(env, info);
-    return fromBool(env,
-                    Environment::of(env).tensorAt(toInt(env, arguments[0])).is_contiguous());
+    return fromBool(env, Environment::of(env).tensorAt(toInt(env, arguments[0])).is_contiguous());
   });
 }
 

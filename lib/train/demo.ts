@@ -65,7 +65,7 @@ export interface DemoResult {
   neighbours: DemoNeighbours[];
 }
 
-const defaultEpochs = 40;
+const defaultEpochs = 20;
 
 /**
  * Pre-trains a small ViT on the 7,572 emoji drawings of two vendors and judges the frozen encoder before and after, see {@link judge}.

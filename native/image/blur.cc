@@ -71,8 +71,7 @@ void boxPassAny(const uint8_t* in, uint8_t* out, int count, const BoxFilter& box
   for (int x = 0; x < count; ++x) {
     sum += in[x + box.radius];
     sum -= in[x - box.radius - 1];
-    const uint32_t far =
-        static_cast<uint32_t>(in[x - box.radius - 1] + in[x + box.radius + 1]);
+    const uint32_t far = static_cast<uint32_t>(in[x - box.radius - 1] + in[x + box.radius + 1]);
     out[x] = fixed24(sum * box.inner + far * box.edge);
   }
 }
@@ -100,8 +99,8 @@ void blurRow(uint8_t* row, int width, const BoxFilter& box, BlurScratch& scratch
 }
 
 // The same pass down the columns: whole rows at a time, the neighbours being rows.
-MOCO_SIMD void boxRows(const uint8_t* const* __restrict rows, int radius, int width,
-                       uint32_t inner, uint32_t edge, uint8_t* __restrict out) {
+MOCO_SIMD void boxRows(const uint8_t* const* __restrict rows, int radius, int width, uint32_t inner,
+                       uint32_t edge, uint8_t* __restrict out) {
   const uint8_t* __restrict center = rows[0];
   const uint8_t* __restrict above = rows[-radius - 1];
   const uint8_t* __restrict below = rows[radius + 1];

@@ -200,14 +200,12 @@ void cropResize(const Source& source, const Box& crop, int resizedWidth, int res
   scratch.columns.resize(static_cast<size_t>(byteCount) * kBlock);
   scratch.blended.resize(static_cast<size_t>(roundUp(window.width, kBlock)) * 3 * kBlock);
   scratch.rows.resize(3 * planeSize);
-  const uint8_t* pixels = source.pixels +
-                          static_cast<size_t>(crop.top + firstRow) * source.stride +
+  const uint8_t* pixels = source.pixels + static_cast<size_t>(crop.top + firstRow) * source.stride +
                           static_cast<size_t>(crop.left + firstColumn) * 3;
   for (int y = 0; y < rowCount; y += kBlock) {
     toColumns(pixels + static_cast<size_t>(y) * source.stride, source.stride, rowCount - y,
               byteCount, scratch.columns.data());
-    blendColumns(scratch.columns.data(), firstColumn, across, window.width,
-                 scratch.blended.data());
+    blendColumns(scratch.columns.data(), firstColumn, across, window.width, scratch.blended.data());
     toRows(scratch.blended.data(), window.width,
            scratch.rows.data() + static_cast<size_t>(y) * rowStride, planeSize, rowStride);
   }
