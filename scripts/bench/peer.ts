@@ -27,13 +27,14 @@ export class Peer {
     this.#process = spawn(command, args, { stdio: ["pipe", "pipe", "pipe"], env: childEnvironment(env) });
     this.#process.on("error", (error) => (this.#stderr += error.message));
     this.#process.stderr?.on("data", (text: Buffer) => (this.#stderr = (this.#stderr + text.toString()).slice(-4000)));
+    this.#process.stdin?.on("error", () => undefined); // its end shows in the answer that does not come
     this.#reader = createInterface({ input: this.#process.stdout as NodeJS.ReadableStream });
     this.#lines = this.#reader[Symbol.asyncIterator]();
   }
 
   /** The answer to a request. Lines that are not JSON are passed over. */
   async ask<T>(request: string): Promise<T> {
-    this.#process.stdin?.on("error", () => undefined).write(`${request}\n`);
+    this.#process.stdin?.write(`${request}\n`);
     for (;;) {
       const { value, done } = await this.#lines.next();
       if (done) throw new BenchmarkError(`${this.name} ended before it answered "${request}":\n${this.#stderr}`);

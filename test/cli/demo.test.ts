@@ -1,0 +1,45 @@
+import { execFile } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { afterAll, beforeAll, expect, test } from "@jest/globals";
+import { EmojiDrawings } from "../../lib/data/emojiDrawings.js";
+
+const run = promisify(execFile);
+const main = fileURLToPath(new URL("../../lib/cli/main.js", import.meta.url));
+let folder: string;
+beforeAll(() => void (folder = mkdtempSync(join(tmpdir(), "moco-demo-"))));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+interface Figures {
+  recall1: number;
+  recall5: number;
+  knn: number;
+}
+
+test("the drawings are those of two vendors, composited on white", async () => {
+  const source = new EmojiDrawings();
+  expect([source.length, source.pairs, source.baseEmoji.length, source.classes.length]).toEqual([7572, 3786, 1911, 10]);
+  expect(source.name(0).replace("google", "twitter")).toBe(source.name(source.pairs));
+  expect(source.label(5)).toBe(source.label(5 + source.pairs));
+  const { data, width, height } = await source.read(0);
+  expect([width, height, data.length]).toEqual([64, 64, 64 * 64 * 3]);
+  expect([...data.subarray(0, 3)]).toEqual([255, 255, 255]);
+});
+
+test("one epoch already teaches something, and the report shows it", async () => {
+  const { stdout, stderr } = await run(process.execPath, [main, "demo", "--epochs", "1", "--out", folder, "--json"]);
+  const result = JSON.parse(stdout) as { random: Figures; trained: Figures; seconds: number; seed: number; report: string };
+  for (const { recall1, recall5, knn } of [result.random, result.trained]) {
+    expect(0 < recall1 && recall1 < recall5 && recall5 < knn && knn < 1).toBe(true);
+  }
+  expect(result.trained.recall1).toBeGreaterThan(result.random.recall1);
+  expect(result.seed).toBe(0);
+  expect(stderr).toMatch(/epoch 1\/1 +step +1\/59/);
+  const report = readFileSync(result.report, "utf8");
+  expect(report.match(/<img src="data:image\/png;base64,/g)).toHaveLength(24 * 11);
+  expect(report).toContain("Contrastive loss");
+  expect(/undefined|NaN/.test(report.replace(/"data:[^"]*"/g, ""))).toBe(false);
+}, 180_000);
