@@ -23,7 +23,8 @@ export function startMoco(words: readonly string[], options: StartOptions = {}):
 }
 
 export function startCommand(command: string, words: readonly string[], { cwd, onStderr }: StartOptions = {}): Promise<Outcome> {
-  const child = spawn(command, words, { cwd, stdio: ["ignore", "pipe", "pipe"] });
+  // Messages are compared as text; CI services ask for colours even into a pipe.
+  const child = spawn(command, words, { cwd, stdio: ["ignore", "pipe", "pipe"], env: { ...process.env, NO_COLOR: "1" } });
   let stdout = "";
   let stderr = "";
   child.stdout.on("data", (chunk: Buffer) => (stdout += chunk.toString()));
