@@ -70,10 +70,8 @@ napi_value setGrad(napi_env env, napi_callback_info info) {
 }
 
 napi_value requiresGrad(napi_env env, napi_callback_info info) {
-  return guarded(env, [&]() -> napi_value {
-    const Arguments<1> arguments(env, info);
-    return fromBool(env, Environment::of(env).tensorAt(toInt(env, arguments[0])).requires_grad());
-  });
+  return onTensor(env, info,
+                  [&](const at::Tensor& tensor) { return fromBool(env, tensor.requires_grad()); });
 }
 
 napi_value setRequiresGrad(napi_env env, napi_callback_info info) {
@@ -87,10 +85,8 @@ napi_value setRequiresGrad(napi_env env, napi_callback_info info) {
 }
 
 napi_value isLeaf(napi_env env, napi_callback_info info) {
-  return guarded(env, [&]() -> napi_value {
-    const Arguments<1> arguments(env, info);
-    return fromBool(env, Environment::of(env).tensorAt(toInt(env, arguments[0])).is_leaf());
-  });
+  return onTensor(env, info,
+                  [&](const at::Tensor& tensor) { return fromBool(env, tensor.is_leaf()); });
 }
 
 // gradFn(slot) -> the name of the function that made the tensor, or null.

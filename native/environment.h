@@ -102,6 +102,15 @@ napi_value fromString(napi_env env, const std::string& value);
 napi_value fromInts(napi_env env, c10::IntArrayRef values);
 napi_value fromScalar(napi_env env, const c10::Scalar& value);
 
+// Answers what `read` makes of the tensor whose slot is the first argument.
+template <typename Read>
+napi_value onTensor(napi_env env, napi_callback_info info, Read&& read) {
+  return guarded(env, [&]() -> napi_value {
+    const Arguments<1> arguments(env, info);
+    return read(Environment::of(env).tensorAt(toInt(env, arguments[0])));
+  });
+}
+
 void registerDispatch(napi_env env, napi_value exports);
 void registerTensor(napi_env env, napi_value exports);
 void registerAutograd(napi_env env, napi_value exports);

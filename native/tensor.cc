@@ -132,53 +132,39 @@ napi_value sharedBytes(napi_env env, napi_callback_info info) {
 }
 
 napi_value shape(napi_env env, napi_callback_info info) {
-  return guarded(env, [&]() -> napi_value {
-    const Arguments<1> arguments(env, info);
-    return fromInts(env, Environment::of(env).tensorAt(toInt(env, arguments[0])).sizes());
-  });
+  return onTensor(env, info,
+                  [&](const at::Tensor& tensor) { return fromInts(env, tensor.sizes()); });
 }
 
 napi_value strides(napi_env env, napi_callback_info info) {
-  return guarded(env, [&]() -> napi_value {
-    const Arguments<1> arguments(env, info);
-    return fromInts(env, Environment::of(env).tensorAt(toInt(env, arguments[0])).strides());
-  });
+  return onTensor(env, info,
+                  [&](const at::Tensor& tensor) { return fromInts(env, tensor.strides()); });
 }
 
 napi_value dtype(napi_env env, napi_callback_info info) {
-  return guarded(env, [&]() -> napi_value {
-    const Arguments<1> arguments(env, info);
-    const at::Tensor& tensor = Environment::of(env).tensorAt(toInt(env, arguments[0]));
+  return onTensor(env, info, [&](const at::Tensor& tensor) {
     return fromInt(env, static_cast<int64_t>(tensor.scalar_type()));
   });
 }
 
 napi_value device(napi_env env, napi_callback_info info) {
-  return guarded(env, [&]() -> napi_value {
-    const Arguments<1> arguments(env, info);
-    return fromString(env, Environment::of(env).tensorAt(toInt(env, arguments[0])).device().str());
-  });
+  return onTensor(env, info,
+                  [&](const at::Tensor& tensor) { return fromString(env, tensor.device().str()); });
 }
 
 napi_value numel(napi_env env, napi_callback_info info) {
-  return guarded(env, [&]() -> napi_value {
-    const Arguments<1> arguments(env, info);
-    return fromInt(env, Environment::of(env).tensorAt(toInt(env, arguments[0])).numel());
-  });
+  return onTensor(env, info,
+                  [&](const at::Tensor& tensor) { return fromInt(env, tensor.numel()); });
 }
 
 napi_value isContiguous(napi_env env, napi_callback_info info) {
-  return guarded(env, [&]() -> napi_value {
-    const Arguments<1> arguments(env, info);
-    return fromBool(env, Environment::of(env).tensorAt(toInt(env, arguments[0])).is_contiguous());
-  });
+  return onTensor(env, info,
+                  [&](const at::Tensor& tensor) { return fromBool(env, tensor.is_contiguous()); });
 }
 
 napi_value item(napi_env env, napi_callback_info info) {
-  return guarded(env, [&]() -> napi_value {
-    const Arguments<1> arguments(env, info);
-    return fromScalar(env, Environment::of(env).tensorAt(toInt(env, arguments[0])).item());
-  });
+  return onTensor(env, info,
+                  [&](const at::Tensor& tensor) { return fromScalar(env, tensor.item()); });
 }
 
 // storage(slot) -> { id, bytes, offset }: two tensors share storage when their ids are equal;
