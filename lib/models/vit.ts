@@ -41,6 +41,8 @@ export class VisionTransformer extends Encoder {
   readonly featureDim: number;
   /** [height, width] of the images that it takes, in pixels. */
   readonly imageSize: ImageSize;
+  /** Attention heads. No tensor's shape tells them, so whoever stores the weights stores this beside them. */
+  readonly numHeads: number;
   readonly clsToken: Tensor; // [1, 1, D]
   readonly posEmbed: Tensor; // [1, 1 + patches, D]
   readonly patchEmbed: PatchStem;
@@ -69,6 +71,7 @@ export class VisionTransformer extends Encoder {
     const patchEmbed = stem === "conv" ? new ConvStem(size, patchSize, embedDim) : new PatchEmbed(size, patchSize, embedDim, stopGradConv1);
     this.featureDim = embedDim;
     this.imageSize = size;
+    this.numHeads = numHeads;
     this.clsToken = this.parameter("cls_token", torch.empty([1, 1, embedDim]));
     this.posEmbed = this.parameter("pos_embed", positionEmbedding2d(...patchEmbed.gridSize, embedDim), { requiresGrad: false });
     this.patchEmbed = this.child("patch_embed", patchEmbed);

@@ -3,8 +3,9 @@ import { readCheckpoint, selectPrefix, stripPrefix, toStateDict } from "../check
 import { evaluationBatches, type ImageSource } from "../data/index.js";
 import { encoderFromStateDict, VisionTransformer, type Encoder } from "../models/index.js";
 import * as torch from "../torch/index.js";
-import { Tensor } from "../torch/index.js";
+import type { Tensor } from "../torch/index.js";
 import { findCheckpoint } from "./checkpointFiles.js";
+import { disposeTensors, savedNumHeads } from "./trainingState.js";
 
 export interface EmbedderOptions {
   /** Height and width of the network's input. Default: a ViT's own, 224 for a ResNet. */
@@ -50,10 +51,10 @@ export class Embedder {
       const state = stripPrefix(toStateDict(holder));
       const base = selectPrefix(state, "base_encoder.");
       const arch = typeof checkpoint.arch === "string" ? checkpoint.arch : null;
-      const numHeads = options.numHeads ?? headsOf(checkpoint);
+      const numHeads = options.numHeads ?? savedNumHeads(checkpoint);
       return new Embedder(encoderFromStateDict(base.size > 0 ? base : state, { arch, numHeads }), options);
     } finally {
-      disposeAll(checkpoint);
+      disposeTensors(checkpoint);
     }
   }
 
@@ -109,17 +110,4 @@ export class Embedder {
   [Symbol.dispose](): void {
     this.dispose();
   }
-}
-
-/** The number of heads that our own checkpoints tell. */
-function headsOf(checkpoint: Record<string, unknown>): number | undefined {
-  const run = checkpoint.moco_v3_run as { facts?: { recipe?: { encoder?: { numHeads?: unknown } } } } | undefined;
-  const heads = run?.facts?.recipe?.encoder?.numHeads;
-  return typeof heads === "number" ? heads : undefined;
-}
-
-function disposeAll(value: unknown): void {
-  if (value instanceof Tensor) value.dispose();
-  else if (value instanceof Map) for (const each of value.values()) disposeAll(each);
-  else if (typeof value === "object" && value !== null && !ArrayBuffer.isView(value)) for (const each of Object.values(value)) disposeAll(each);
 }

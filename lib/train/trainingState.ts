@@ -1,5 +1,6 @@
 import { addPrefix, readCheckpoint, stripPrefix, toStateDict, writeCheckpoint } from "../checkpoint/index.js";
 import type { MoCo } from "../moco/index.js";
+import { VisionTransformer } from "../models/index.js";
 import type { GradScaler, Optimizer } from "../optim/index.js";
 import * as torch from "../torch/index.js";
 import { Tensor } from "../torch/index.js";
@@ -40,6 +41,8 @@ interface OwnPart {
   /** Images that were found unreadable, by index: those after them moved up in the batches. */
   bad_images: number[];
   rng_state: Tensor;
+  /** Attention heads of a ViT, which its tensors do not tell. */
+  num_heads: number | null;
 }
 
 /**
@@ -62,6 +65,7 @@ export async function saveTrainingState(
       scaler: scaler.stateDict(),
       [OWN_KEY]: {
         format: OWN_FORMAT, ...position, facts, bad_images: [...badImages].sort((a, b) => a - b), rng_state: rngState,
+        num_heads: moco.baseEncoder instanceof VisionTransformer ? moco.baseEncoder.numHeads : null,
       } satisfies OwnPart,
     });
   } finally {
@@ -189,7 +193,13 @@ function plain(value: unknown): string {
   return JSON.stringify(value, (_, each: unknown) => (typeof each === "bigint" ? Number(each) : each)) ?? "unset";
 }
 
-function disposeTensors(value: unknown): void {
+/** The number of attention heads that a checkpoint of ours tells, or undefined. */
+export function savedNumHeads(checkpoint: Record<string, unknown>): number | undefined {
+  return (checkpoint[OWN_KEY] as Partial<OwnPart> | undefined)?.num_heads ?? undefined;
+}
+
+/** Frees every tensor in a checkpoint's value. */
+export function disposeTensors(value: unknown): void {
   if (value instanceof Tensor) value.dispose();
   else if (value instanceof Map || Array.isArray(value)) for (const each of value.values()) disposeTensors(each);
   else if (typeof value === "object" && value !== null) for (const each of Object.values(value)) disposeTensors(each);

@@ -38,6 +38,17 @@ describe.each<VisionTransformerOptions>([
   });
 });
 
+test("a training's checkpoint tells the number of heads, which shapes do not", async () => {
+  using encoder = new VisionTransformer({ imageSize: 32, patchSize: 16, embedDim: 24, depth: 1, numHeads: 3, numClasses: 0 });
+  const path = join(folder, "heads.pth");
+  await writeCheckpoint(path, { state_dict: encoder.stateDict(), moco_v3_run: { num_heads: 3 } });
+  using embedder = await Embedder.load(path);
+  expect((embedder.encoder as VisionTransformer).numHeads).toBe(3);
+  using given = await Embedder.load(path, { numHeads: 6 });
+  expect((given.encoder as VisionTransformer).numHeads).toBe(6);
+  expect(await embedder.embed([china])).toEqual(await new Embedder(encoder).embed([china]));
+});
+
 test("a ResNet needs its architecture's name, and takes it from the checkpoint", async () => {
   using encoder = new ResNet({ block: "basic", layers: [2, 2, 2, 2], numClasses: 10 });
   const path = join(folder, "resnet.pth");
