@@ -1,7 +1,7 @@
 import { type Command, Option } from "commander";
 import { ensureReady } from "../setup/index.js";
 import { UsageError } from "./usageError.js";
-import { wholeNumber } from "./numberOption.js";
+import { wholeFrom } from "./numberOption.js";
 
 const NAMES = ["ops", "step"] as const;
 
@@ -22,8 +22,8 @@ export function register(program: Command): void {
     .argument("<name>", `which benchmark: ${NAMES.join(", ")}`)
     .option("--python <path>", "Python with torch 2.11, the peer; both sides then use its libtorch", "python3")
     .option("--upstream <dir>", "checkout of facebookresearch/moco-v3 (step); its Python also needs torchvision and timm 0.4.9")
-    .addOption(new Option("--threads <n>", "threads of one operator").argParser(wholeNumber("--threads", 1, 1024)).default(2))
-    .addOption(new Option("--rounds <n>", "measurements of each side").argParser(wholeNumber("--rounds", 1, 1000)).default(5))
+    .addOption(new Option("--threads <n>", "threads of one operator").argParser(wholeFrom(1, 1024)).default(2))
+    .addOption(new Option("--rounds <n>", "measurements of each side").argParser(wholeFrom(1, 1000)).default(5))
     .option("--quick", "a small batch, to see that it runs")
     .option("--json", "print the whole result as JSON instead of writing benchmarks/results/NAME.json")
     .addHelpText("after", "\nExample:\n  $ moco bench step --python venv/bin/python --upstream ../moco-v3")

@@ -3,7 +3,7 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type Command, Option } from "commander";
 import { ensureReady } from "../setup/index.js";
-import { wholeNumber } from "./numberOption.js";
+import { wholeFrom } from "./numberOption.js";
 
 interface Flags {
   out: string;
@@ -19,9 +19,9 @@ export function register(program: Command): void {
     .command("demo")
     .description("pre-train a small ViT on 7,572 emoji drawings and show what it learned, in about five minutes on two cores")
     .option("--out <dir>", "folder for report.html", "demo-run")
-    .addOption(new Option("--seed <n>", "seed of weights and augmentation").argParser(wholeNumber("--seed", 0, Number.MAX_SAFE_INTEGER)).default(0))
-    .addOption(new Option("--epochs <n>", "shorter or longer training").argParser(wholeNumber("--epochs", 1, 10_000)))
-    .addOption(new Option("--threads <n>", "threads of one operator").argParser(wholeNumber("--threads", 1, 1024)))
+    .addOption(new Option("--seed <n>", "seed of weights and augmentation").argParser(wholeFrom(0)).default(0))
+    .addOption(new Option("--epochs <n>", "shorter or longer training").argParser(wholeFrom(1, 10_000)))
+    .addOption(new Option("--threads <n>", "threads of one operator").argParser(wholeFrom(1, 1024)))
     .option("--json", "print the figures as JSON")
     .addHelpText("after", "\nExample:\n  $ moco demo --out demo-run")
     .action(async (flags: Flags) => {

@@ -1,5 +1,6 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import type { PretrainOptions } from "../train/pretrainOptions.js";
+import { numberIn, wholeFrom, type Range } from "./numberOption.js";
 import { UsageError } from "./usageError.js";
 
 /** Parsed flags of `moco pretrain`, under commander's names. */
@@ -160,32 +161,6 @@ function requireOneProcess({ worldSize, rank, distUrl }: PretrainFlags): void {
   if (distUrl === "env://" && worldSize === -1) {
     throw new UsageError(`--dist-url env:// asks the environment for the number of processes. ${remedy}`);
   }
-}
-
-interface Range {
-  least?: number;
-  above?: number;
-  most?: number;
-  below?: number;
-}
-
-function numberIn({ least = -Infinity, above = -Infinity, most = Infinity, below = Infinity }: Range): (text: string) => number {
-  const limits = [
-    [least, "of at least"], [above, "above"], [most, "of at most"], [below, "below"],
-  ].flatMap(([limit, words]) => (Number.isFinite(limit) ? [`${words} ${limit}`] : []));
-  return (text) => {
-    const value = text.trim() === "" ? NaN : Number(text);
-    if (Number.isFinite(value) && value >= least && value > above && value <= most && value < below) return value;
-    throw new InvalidArgumentError(`It takes a number ${limits.join(" and ")}.`);
-  };
-}
-
-function wholeFrom(least: number): (text: string) => number {
-  return (text) => {
-    const value = /^[+-]?\d+$/.test(text.trim()) ? Number(text) : NaN;
-    if (Number.isSafeInteger(value) && value >= least) return value;
-    throw new InvalidArgumentError(`It takes a whole number of at least ${least}.`);
-  };
 }
 
 function parseSaveInterval(text: string): SaveInterval {

@@ -1,24 +1,19 @@
 import { native } from "../native.js";
 import { parseDevice } from "./device.js";
 import { dtypeCode, type DType } from "./dtype.js";
+import { refusePromise } from "./synchronous.js";
 import { Tensor } from "./tensor.js";
 
 function withGradMode<T>(enabled: boolean, fn: () => T): T {
   const before = native.setGradEnabled(enabled);
   try {
-    return refusePromise(fn());
+    return refusePromise(fn(), promiseAdvice);
   } finally {
     native.setGradEnabled(before);
   }
 }
 
-function refusePromise<T>(result: T): T {
-  if (result instanceof Promise) {
-    result.catch(() => undefined);
-    throw new Error("a mode of the thread cannot span an await: make the function synchronous and await outside it.");
-  }
-  return result;
-}
+const promiseAdvice = "a mode of the thread cannot span an await: make the function synchronous and await outside it.";
 
 /** Runs `fn` without recording a graph. */
 export function noGrad<T>(fn: () => T): T {
@@ -38,7 +33,7 @@ export function isGradEnabled(): boolean {
 export function inferenceMode<T>(fn: () => T): T {
   native.pushInferenceMode(true);
   try {
-    return refusePromise(fn());
+    return refusePromise(fn(), promiseAdvice);
   } finally {
     native.popInferenceMode();
   }
@@ -83,7 +78,7 @@ export function autocast<T>(options: { device?: string; dtype?: DType; enabled?:
   const [wasEnabled, wasDtype] = native.setAutocast(type, enabled, dtypeCode(dtype));
   native.enterAutocast();
   try {
-    return refusePromise(fn());
+    return refusePromise(fn(), promiseAdvice);
   } finally {
     native.leaveAutocast();
     native.setAutocast(type, wasEnabled, wasDtype);

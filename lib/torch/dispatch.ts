@@ -15,6 +15,14 @@ interface BoundArgument extends SchemaArgument {
   readonly codec: Codec;
 }
 
+/** What a call gives for the argument at `index`: by its place among the first `count`, else by name; undefined where it gives nothing. */
+function argumentValue(
+  argument: SchemaArgument, index: number, args: readonly unknown[], count: number, keywords: Keywords | undefined,
+): unknown {
+  if (index < count) return args[index];
+  return keywords === undefined ? undefined : keywords[argument.jsName];
+}
+
 /** One overload: its arguments are checked and written by the schema's types, then libtorch is called. */
 class Overload {
   private readonly positional: number;
@@ -64,7 +72,7 @@ class Overload {
       }
     }
     for (const [i, argument] of this.declared.entries()) {
-      const value = i < count ? args[i] : keywords?.[argument.jsName];
+      const value = argumentValue(argument, i, args, count, keywords);
       if (value === undefined) {
         if (!argument.hasDefault) return { at: i, reason: `needs argument '${argument.jsName}' (${argument.type.text})` };
       } else if (!argument.codec.accepts(value)) {
@@ -81,7 +89,7 @@ class Overload {
     beginArguments();
     for (let i = 0; i < declared.length; i++) {
       const argument = declared[i] as BoundArgument;
-      const value = i < count ? args[i] : keywords === undefined ? undefined : keywords[argument.jsName];
+      const value = argumentValue(argument, i, args, count, keywords);
       if (value === undefined) encodeDefault();
       else argument.codec.encode(value, name);
     }
@@ -92,7 +100,7 @@ class Overload {
       throw new TorchError(`${this.schema.fullName}: ${(error as Error).message}\n  called as ${this.describeCall(args, count, keywords)}`);
     }
     if (this.aliasOf >= 0) {
-      return this.aliasOf < count ? args[this.aliasOf] : keywords?.[(declared[this.aliasOf] as BoundArgument).jsName];
+      return argumentValue(declared[this.aliasOf] as BoundArgument, this.aliasOf, args, count, keywords);
     }
     if (this.returnsTensor) return (result as number) < 0 ? null : new Tensor(result as number);
     return this.unpack(result as unknown[], args, count, keywords);
@@ -100,7 +108,7 @@ class Overload {
 
   private unpack(results: readonly unknown[], args: readonly unknown[], count: number, keywords: Keywords | undefined): unknown {
     const values = this.schema.returns.map(({ type, aliasOf }, i) => {
-      if (aliasOf >= 0) return aliasOf < count ? args[aliasOf] : keywords?.[(this.declared[aliasOf] as BoundArgument).jsName];
+      if (aliasOf >= 0) return argumentValue(this.declared[aliasOf] as BoundArgument, aliasOf, args, count, keywords);
       if (type.base !== "Tensor") return results[i];
       const wrap = (slot: unknown): Tensor | null => (slot === null || (slot as number) < 0 ? null : new Tensor(slot as number));
       return type.list ? (results[i] as unknown[]).map(wrap) : wrap(results[i]);
@@ -112,7 +120,7 @@ class Overload {
   private describeCall(args: readonly unknown[], count: number, keywords: Keywords | undefined): string {
     const parts: string[] = [];
     for (const [i, argument] of this.declared.entries()) {
-      const value = i < count ? args[i] : keywords?.[argument.jsName];
+      const value = argumentValue(argument, i, args, count, keywords);
       if (value !== undefined) parts.push(`${argument.jsName}: ${describe(value)}`);
     }
     return `${camelCase(this.schema.name)}(${parts.join(", ")})`;

@@ -1,5 +1,6 @@
 import { native } from "../native.js";
 import { argumentCapacity, argumentBuffer } from "./argumentBuffer.js";
+import { refusePromise } from "./synchronous.js";
 import { Tensor } from "./tensor.js";
 
 /**
@@ -31,7 +32,7 @@ export class Scope {
     const outer = current;
     current = this;
     try {
-      return refusePromise(fn());
+      return refusePromise(fn(), promiseAdvice);
     } finally {
       current = outer;
     }
@@ -70,7 +71,7 @@ export function scope<T>(fn: () => T): T {
   current = inner;
   let result: T;
   try {
-    result = refusePromise(fn());
+    result = refusePromise(fn(), promiseAdvice);
     current = outer;
     moveOut(result, inner, outer, 0);
   } finally {
@@ -91,13 +92,8 @@ export function keep(tensor: Tensor): Tensor {
   return tensor;
 }
 
-function refusePromise<T>(result: T): T {
-  if (result instanceof Promise) {
-    result.catch(() => undefined);
-    throw new Error("scope: the function returned a Promise, and its tensors would be freed before it settles. Use `using s = openScope()`.");
-  }
-  return result;
-}
+const promiseAdvice =
+  "scope: the function returned a Promise, and its tensors would be freed before it settles. Use `using s = openScope()`.";
 
 function moveOut(value: unknown, from: Scope, to: Scope | null, depth: number): void {
   if (value === null || typeof value !== "object" || depth > 8) return;

@@ -77,16 +77,18 @@ export async function runDemo(source: EmojiDrawings, options: DemoOptions = {}, 
   const started = performance.now();
   const losses: ChartPoint[] = [];
   let before: Tensor | undefined;
+  let stepsPerEpoch = 1;
   const { moco } = await pretrain(
     { ...demoRecipe, data: source, encoder: (numClasses) => new VisionTransformer({ ...demoEncoder, numClasses }), seed, epochs, threads, out },
     {
       ...hooks,
       onStart: async (run, moco) => {
+        ({ stepsPerEpoch } = run);
         await hooks.onStart?.(run, moco);
         before = await new Embedder(moco.baseEncoder, { batchSize: 256 }).features(source);
       },
       onStep: (step) => {
-        losses.push({ x: step.epoch + step.stepInEpoch / Math.floor(source.length / demoRecipe.batchSize), y: step.loss });
+        losses.push({ x: step.epoch + step.stepInEpoch / stepsPerEpoch, y: step.loss });
         hooks.onStep?.(step);
       },
     },
