@@ -1,7 +1,7 @@
 import { dtypes, isDType, type DType } from "../torch/dtype.js";
 import { numpyGlobals } from "./numpyObjects.js";
-import { AllowedGlobal, describe, PickleDict, PickleNamespace, type PickleContext } from "./pickleObjects.js";
-import { PythonComplex, PythonGlobal, PythonTuple, TorchSize } from "./pythonValues.js";
+import { AllowedGlobal, checkCount, describe, keyOf, PickleDict, PickleNamespace, type PickleContext } from "./pickleObjects.js";
+import { PythonComplex, PythonFloat, PythonGlobal, PythonTuple, TorchSize } from "./pythonValues.js";
 import { cost } from "./limits.js";
 import { geometryFault, TensorReference, TypedStorage } from "./references.js";
 import { dtypeOfStorageClass, storageClassNames } from "./storageTypes.js";
@@ -51,6 +51,7 @@ for (const name of ["_rebuild_parameter", "_rebuild_parameter_with_state"]) {
   // The state is attributes that somebody set on the Parameter object; upstream sets none.
   allow("torch._utils", name, ([tensor, requiresGrad], context: PickleContext) => {
     if (!(tensor instanceof TensorReference)) context.fail(`${name} of ${describe(tensor)}; expected a tensor`);
+    checkGradient(requiresGrad, tensor.dtype, context);
     context.charge(cost.tensor, "a parameter");
     return tensor.asParameter(requiresGrad === true);
   });
@@ -74,11 +75,20 @@ allow("torch", "Size", ([sizes], context: PickleContext) => {
 });
 
 allow("torch", "device", ([type, index], context: PickleContext) => {
-  if (typeof type !== "string" || !(index === undefined || Number.isSafeInteger(index))) {
+  // As short as types are: the result may be the next one's type, and so on.
+  if (typeof type !== "string" || type.length > 32 || !(index === undefined || Number.isSafeInteger(index))) {
     context.fail("torch.device without a type and a number");
   }
+  context.charge(cost.object, "a torch.device");
   return index === undefined ? type : `${type}:${String(index)}`;
 });
+
+/** libtorch refuses gradients of integers. */
+function checkGradient(requiresGrad: unknown, dtype: DType, context: PickleContext): void {
+  const { kind } = dtypes[dtype];
+  if (requiresGrad !== true || kind === "float" || kind === "complex") return;
+  context.fail(`a tensor of ${dtype} is said to require a gradient; only floats can`);
+}
 
 function rebuildTensor(
   context: PickleContext, storage: unknown, offset: unknown, size: unknown, stride: unknown, requiresGrad: unknown,
@@ -103,7 +113,8 @@ function rebuildTensor(
     dtype, wholeOffset, size as number[], stride as number[], storage.storage.byteLength, context.limits.expandedBytes,
   );
   if (fault !== null) context.fail(fault);
-  context.charge(cost.tensor + 16 * size.length, "a tensor");
+  checkGradient(requiresGrad, dtype, context);
+  context.charge(cost.tensor + cost.dimension * size.length, "a tensor");
   return new TensorReference(storage.storage, dtype, wholeOffset, [...size] as number[], [...stride] as number[], requiresGrad === true);
 }
 
@@ -125,18 +136,15 @@ function dictOf(ordered: boolean) {
     } else if (Array.isArray(items)) { // Python 2 pickled an OrderedDict as a list of pairs
       context.charge(cost.dictEntry * items.length, "a dict");
       for (const pair of items) {
-        if (!Array.isArray(pair) || pair.length !== 2 || !isPlainKey(pair[0])) context.fail("a dict from a list that is not one of pairs");
-        dict.entries.set(pair[0], pair[1]);
+        if (!Array.isArray(pair) || pair.length !== 2) context.fail("a dict from a list that is not one of pairs");
+        dict.entries.set(keyOf(pair[0], context), pair[1]);
+        checkCount(dict.entries, context);
       }
     } else {
       context.fail(`a dict made from ${describe(items)}`);
     }
     return dict;
   };
-}
-
-function isPlainKey(key: unknown): boolean {
-  return typeof key === "string" || typeof key === "number";
 }
 
 allow("collections", "OrderedDict", dictOf(true));
@@ -152,18 +160,20 @@ for (const name of ["set", "frozenset"]) {
     if (items !== undefined && !Array.isArray(items)) context.fail(`a set made from ${describe(items)}; expected a list`);
     const members = items ?? [];
     context.charge(cost.dict + cost.dictEntry * members.length, "a set");
-    return new Set<unknown>(members);
+    checkCount({ size: members.length }, context);
+    return new Set<unknown>(members.map((member) => keyOf(member, context)));
   });
 }
 
 allow("builtins", "complex", ([real, imaginary], context: PickleContext) => {
-  const parts = [real, imaginary].map((part) => (typeof part === "object" && part !== null ? Number(part) : part));
+  const parts = [real, imaginary].map((part) => (part instanceof PythonFloat ? part.value : part));
   if (!parts.every((part) => typeof part === "number")) context.fail("complex without two numbers");
   context.charge(cost.object, "a complex number");
   return new PythonComplex(parts[0] as number, parts[1] as number);
 });
 
 allow("builtins", "bytearray", ([content, encoding], context: PickleContext) => {
+  context.charge(cost.bytes, "a byte string");
   if (content === undefined) return new Uint8Array(0);
   if (content instanceof Uint8Array) return content;
   if (typeof content === "string") return latin1(content, encoding, context);
@@ -171,6 +181,7 @@ allow("builtins", "bytearray", ([content, encoding], context: PickleContext) => 
 });
 
 allow("builtins", "bytes", ([content], context: PickleContext) => {
+  context.charge(cost.bytes, "a byte string");
   if (content === undefined) return new Uint8Array(0);
   if (content instanceof Uint8Array) return content;
   context.fail(`bytes of ${describe(content)}; expected bytes`);

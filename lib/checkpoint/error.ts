@@ -6,6 +6,11 @@ export interface CheckpointSite {
   readonly entry?: string | undefined;
 }
 
+/** Names and numbers out of a file can be long; what is wrong stands in the first lines. */
+const LONGEST_REASON = 1500;
+/** Control characters and those that turn the direction of writing: a message may quote the file, and is printed in terminals. */
+const UNPRINTABLE = /[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/g;
+
 /**
  * A checkpoint that cannot be read or written: damaged, hostile, of an unknown kind, or holding what this package does not know.
  *
@@ -24,12 +29,14 @@ export class CheckpointError extends Error {
 
   constructor(site: CheckpointSite, offset: number | null, reason: string, options?: ErrorOptions) {
     const entry = site.entry ?? null;
+    const shown = reason.length > LONGEST_REASON ? `${reason.slice(0, LONGEST_REASON)}…` : reason;
+    const plain = shown.replace(UNPRINTABLE, escapeCharacter);
     const place = [entry === null ? null : printable(entry), offset === null ? null : `byte ${offset}`].filter((part) => part !== null);
-    super(`${site.file}${place.length > 0 ? ` (${place.join(", ")})` : ""}: ${reason}`, options);
+    super(`${site.file}${place.length > 0 ? ` (${place.join(", ")})` : ""}: ${plain}`, options);
     this.file = site.file;
     this.entry = entry;
     this.offset = offset;
-    this.reason = reason;
+    this.reason = plain;
   }
 }
 

@@ -1,6 +1,6 @@
 import { lookUpGlobal } from "./allowedGlobals.js";
-import type { ByteSource, StorageBytes } from "./byteSource.js";
-import { CheckpointError } from "./error.js";
+import { readParts, type ByteSource, type StorageBytes } from "./byteSource.js";
+import { CheckpointError, printable } from "./error.js";
 import { cost, MemoryBudget } from "./limits.js";
 import type { ParsedCheckpoint, ParseOptions } from "./parsedCheckpoint.js";
 import { describe, PickleDict, TruncatedPickle, type PickleContext } from "./pickleObjects.js";
@@ -35,7 +35,9 @@ export async function parseLegacyCheckpoint(source: ByteSource, options: ParseOp
     await source.read(head, 0);
     try {
       const parsed = parsePickles(head, source, options, attempt);
-      return { value: parsed.value, format: "legacy", storages: await locate(parsed, source) };
+      const storages = await locate(parsed, source);
+      budget.charge(attempt.used - budget.used, "the pickles", { file: source.name });
+      return { value: parsed.value, format: "legacy", storages };
     } catch (error) {
       if (!(error instanceof TruncatedPickle) || length < window) throw error;
     }
@@ -80,22 +82,23 @@ function parsePickles(head: Buffer, source: ByteSource, options: ParseOptions, b
 
 function loadStorage(id: unknown, context: PickleContext, storages: Map<string, LegacyStorage>): TypedStorage {
   const { type, key, location, elements, view } = storageId(id, context);
+  context.charge(cost.storageMention, "a storage");
   if (type.dtype === null) context.fail("an untyped storage in a legacy file");
   const size = itemSize(type.dtype);
   let known = storages.get(key);
   if (known === undefined) {
     const byteLength = elements * size;
-    context.charge(cost.storage + byteLength, `storage ${key} of ${byteLength} bytes`);
+    context.charge(cost.storage + byteLength, `storage ${printable(key)} of ${byteLength} bytes`);
     known = { reference: new StorageReference(key, location, byteLength), elements };
     storages.set(key, known);
   } else if (known.reference.byteLength !== elements * size) {
-    context.fail(`storage ${key} has ${known.reference.byteLength} bytes in one place and ${elements * size} in another`);
+    context.fail(`storage ${printable(key)} has ${known.reference.byteLength} bytes in one place and ${elements * size} in another`);
   }
   if (view === null) return new TypedStorage(known.reference, type.dtype);
   // A storage that is a part of another one (PyTorch before 0.4): (its key, first element, number of elements).
   const [, first, count] = Array.isArray(view) ? (view as unknown[]) : [];
   if (!isIndex(first) || !isIndex(count) || first + count > elements) {
-    context.fail(`storage ${key} is viewed as ${describe(view)}, which does not lie inside its ${elements} elements`);
+    context.fail(`storage ${printable(key)} is viewed as ${describe(view)}, which does not lie inside its ${elements} elements`);
   }
   return new TypedStorage(known.reference, type.dtype, first * size);
 }
@@ -114,13 +117,16 @@ async function locate({ keys, storages, end }: Pickles, source: ByteSource): Pro
   const seen = new Set<string>();
   let position = end;
   for (const rawKey of keys) {
+    if (typeof rawKey !== "string" && typeof rawKey !== "number") {
+      throw new CheckpointError(site, end, `a storage's key is ${describe(rawKey)}; expected a string`);
+    }
     const key = String(rawKey);
     const storage = storages.get(key);
     if (storage === undefined || seen.has(key)) {
-      throw new CheckpointError(site, end, `storage ${JSON.stringify(key)} follows, but the value does not refer to it, or it comes twice`);
+      throw new CheckpointError(site, end, `storage ${printable(key)} follows, but the value does not refer to it, or it comes twice`);
     }
     seen.add(key);
-    const here = { file: source.name, entry: `storage ${key}` };
+    const here = { file: source.name, entry: `storage ${printable(key)}` };
     const header = Buffer.alloc(8);
     await source.read(header, position);
     const elements = header.readBigInt64LE(0);
@@ -142,12 +148,4 @@ async function locate({ keys, storages, end }: Pickles, source: ByteSource): Pro
     );
   }
   return located;
-}
-
-async function readParts(source: ByteSource, start: number, target: StorageBytes): Promise<void> {
-  let position = start;
-  for (const part of target) {
-    await source.read(part, position);
-    position += part.byteLength;
-  }
 }

@@ -1,4 +1,5 @@
 import { dtypes, type DType } from "../torch/dtype.js";
+import { printable } from "./error.js";
 import { cost } from "./limits.js";
 import { AllowedGlobal, describe, type PickleContext, type Stateful } from "./pickleObjects.js";
 import { PythonGlobal, PythonTuple } from "./pythonValues.js";
@@ -51,6 +52,9 @@ function arrayTensor(data: unknown, dtype: unknown, shape: unknown, fortranOrder
     context.fail(`a numpy array of shape ${describe(shape)}; expected a tuple of at most ${context.limits.dimensions} sizes`);
   }
   const size = [...shape] as number[];
+  if (!size.every((extent) => Number.isSafeInteger(extent) && extent >= 0)) {
+    context.fail("a numpy array whose sizes are not integers from 0");
+  }
   const stride = fortranOrder ? contiguousStrides([...size].reverse()).reverse() : contiguousStrides(size);
   const fault = geometryFault(dtype.dtype, 0, size, stride, data.byteLength, 0);
   if (fault !== null) context.fail(fault);
@@ -85,7 +89,7 @@ export const numpyGlobals: readonly PythonGlobal[] = [
     const dtype = typeof code === "string" && Object.hasOwn(dtypeByCode, code) ? dtypeByCode[code] : undefined;
     if (dtype === undefined) {
       context.fail(
-        `a numpy.dtype of ${describe(code)} (${JSON.stringify(code)}); numbers and booleans are supported`,
+        `a numpy.dtype of ${typeof code === "string" ? printable(code) : describe(code)}; numbers and booleans are supported`,
       );
     }
     context.charge(cost.object, "a numpy.dtype");

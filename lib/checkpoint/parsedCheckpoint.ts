@@ -8,11 +8,11 @@ export interface ParseOptions {
   readonly tagFloats: boolean;
 }
 
-/** A checkpoint whose pickle has been read and whose tensors' bytes have not. */
+/** A checkpoint whose pickle or header has been read and whose tensors' bytes have not. */
 export interface ParsedCheckpoint {
-  /** The unpickler's value: see `structure.ts`. */
+  /** The unpickler's value, or what stands for it: see `structure.ts`. */
   readonly value: unknown;
-  readonly format: "zip" | "legacy";
+  readonly format: "zip" | "legacy" | "safetensors";
   readonly storages: readonly {
     readonly reference: StorageReference;
     /** Fills `target`, which has exactly the storage's length. */

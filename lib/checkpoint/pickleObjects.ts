@@ -1,6 +1,6 @@
 import { CheckpointError, type CheckpointSite } from "./error.js";
 import type { CheckpointLimits, MemoryBudget } from "./limits.js";
-import { PythonGlobal, PythonObject } from "./pythonValues.js";
+import { PythonFloat, PythonGlobal, PythonObject } from "./pythonValues.js";
 
 /** What a constructor or `__setstate__` may use of the running unpickler: its site for errors, its limits, its budget. */
 export interface PickleContext {
@@ -52,15 +52,22 @@ export class PickleNamespace implements Stateful {
   }
 }
 
-/** What a pickle's result or a persistent id may hold as a dict key: Python's hashable plain values. */
-export function checkKey(key: unknown, context: PickleContext): void {
+/** A dict's key or a set's item: one of Python's hashable plain values. Throws `CheckpointError` for any other. */
+export function keyOf(key: unknown, context: PickleContext): unknown {
   switch (typeof key) {
     case "string": case "number": case "boolean": case "bigint":
-      return;
+      return key;
     default:
-      if (key === null || key instanceof PythonGlobal || isTuple(key)) return;
+      if (key === null || key instanceof PythonGlobal || isTuple(key)) return key;
+      if (key instanceof PythonFloat) return key.value; // as objects, two equal floats would be two keys
       context.fail(`a dict or set has ${describe(key)} as a key; expected a string, a number, None or a tuple`);
   }
+}
+
+/** A Map or Set beyond 2^24 entries is a `RangeError`; nothing of that size is read anyway. */
+export function checkCount({ size }: { readonly size: number }, context: PickleContext): void {
+  const most = Math.min(context.limits.leaves, 2 ** 23);
+  if (size > most) context.fail(`a dict or set has more than ${most} entries`);
 }
 
 function isTuple(value: unknown): boolean {

@@ -3,9 +3,13 @@ import { CheckpointError, printable } from "./error.js";
 import { cost } from "./limits.js";
 import { Op } from "./pickleOpcodes.js";
 import {
-  AllowedGlobal, checkKey, describe, isStateful, PickleDict, type PickleContext, type PickleOptions, TruncatedPickle,
+  AllowedGlobal, checkCount, describe, isStateful, keyOf, PickleDict, type PickleContext, type PickleOptions, TruncatedPickle,
 } from "./pickleObjects.js";
+import { PickleMemo } from "./pickleMemo.js";
 import { PythonFloat, PythonGlobal, PythonObject, PythonTuple } from "./pythonValues.js";
+
+/** Bytes of a global's module and name: each use of a global looks it up by them, so that long ones cost time again and again. */
+const LONGEST_NAME = 1000;
 
 /**
  * Reads one pickle. Nothing is executed: a global must be on the allow-list (`options.lookup`), and only the constructors there make
@@ -28,12 +32,13 @@ class PickleMachine implements PickleContext {
   #opcodeAt: number;
   #stack: unknown[] = [];
   readonly #marks: number[] = [];
-  readonly #memo = new Map<number, unknown>();
+  readonly #memo: PickleMemo;
 
   constructor(private readonly bytes: Buffer, start: number, private readonly options: PickleOptions) {
     this.limits = options.limits;
     this.position = start;
     this.#opcodeAt = start;
+    this.#memo = new PickleMemo(this);
   }
 
   run(): unknown {
@@ -221,9 +226,9 @@ class PickleMachine implements PickleContext {
 
   #line(): string {
     const end = this.bytes.indexOf(0x0a, this.position);
-    // A name of a thousand bytes is no name; without this bound a file of names without line ends would be searched again and again.
-    if (end < 0 && this.bytes.length - this.position < 1000) throw new TruncatedPickle(this.options.site, this.#opcodeAt, "a name");
-    if (end < 0 || end - this.position >= 1000) this.fail("a global's name is longer than 1000 bytes");
+    // Without this bound a file of names without line ends would be searched again and again.
+    if (end < 0 && this.bytes.length - this.position < LONGEST_NAME) throw new TruncatedPickle(this.options.site, this.#opcodeAt, "a name");
+    if (end < 0 || end - this.position >= LONGEST_NAME) this.fail(`a global's name is longer than ${LONGEST_NAME} bytes`);
     const line = this.bytes.toString("utf8", this.position, end);
     this.position = end + 1;
     return line;
@@ -240,9 +245,10 @@ class PickleMachine implements PickleContext {
     if (length > this.limits.integerBytes) this.fail(`an integer of ${length} bytes; the limit is ${this.limits.integerBytes}`);
     const at = this.#take(length, "an integer");
     this.charge(cost.number + 16 + length, "an integer");
-    let value = 0n;
-    for (let i = length - 1; i >= 0; i--) value = (value << 8n) | BigInt(this.bytes[at + i] as number);
-    if (length > 0) value = BigInt.asIntN(8 * length, value);
+    if (length <= 6) return length === 0 ? 0 : this.bytes.readIntLE(at, length);
+    // Through hexadecimal digits: shifting byte after byte into a BigInt takes time that grows with the square of the length.
+    const digits = Buffer.from(this.bytes.subarray(at, at + length)).reverse().toString("hex");
+    const value = BigInt.asIntN(8 * length, BigInt(`0x${digits}`));
     return value >= BigInt(Number.MIN_SAFE_INTEGER) && value <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(value) : value;
   }
 
@@ -301,15 +307,10 @@ class PickleMachine implements PickleContext {
   }
 
   #get(index: number): void {
-    if (!this.#memo.has(index)) this.fail(`memo entry ${index} was never set`);
     this.#push(this.#memo.get(index));
   }
 
   #put(index: number): void {
-    if (!this.#memo.has(index)) {
-      if (this.#memo.size >= this.limits.memo) this.fail(`more than ${this.limits.memo} memo entries`);
-      this.charge(cost.memo, "a memo entry");
-    }
     this.#memo.set(index, this.#top());
   }
 
@@ -339,21 +340,18 @@ class PickleMachine implements PickleContext {
     if (entries === null) this.fail(`SETITEM on ${describe(target)}; only a dict takes entries`);
     if (items.length % 2 !== 0) this.fail("a dict has a key without a value");
     this.charge(cost.dictEntry * (items.length / 2), "a dict");
-    for (let i = 0; i < items.length; i += 2) {
-      checkKey(items[i], this);
-      entries.set(items[i], items[i + 1]);
-    }
+    for (let i = 0; i < items.length; i += 2) entries.set(keyOf(items[i], this), items[i + 1]);
+    checkCount(entries, this);
   }
 
   #addAll(set: Set<unknown>, items: unknown[]): void {
     this.charge(cost.dictEntry * items.length, "a set");
-    for (const item of items) {
-      checkKey(item, this);
-      set.add(item);
-    }
+    for (const item of items) set.add(keyOf(item, this));
+    checkCount(set, this);
   }
 
   #global(module: string, name: string): void {
+    if (module.length + name.length > LONGEST_NAME) this.fail(`a global's name is longer than ${LONGEST_NAME} bytes`);
     const known = this.options.lookup(module, name);
     if (known === undefined && this.options.unknownGlobals === "error") {
       this.fail(

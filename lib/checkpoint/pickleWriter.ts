@@ -143,7 +143,7 @@ class Pickler {
     for (let start = 0; start < entries.length; start += BATCH) {
       this.#op(Op.MARK);
       for (const [key, value] of entries.slice(start, start + BATCH)) {
-        this.#at(String(key), () => {
+        this.#at(typeof key === "object" && key !== null ? "(a key)" : String(key), () => {
           if (typeof key === "object" && key !== null && !(key instanceof PythonTuple)) this.#fail("its key is neither text nor a number");
           this.#value(key);
           this.#value(value);

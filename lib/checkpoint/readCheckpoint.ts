@@ -1,5 +1,6 @@
+import { availableParallelism } from "node:os";
 import type { Tensor } from "../torch/index.js";
-import { FileSource } from "./byteSource.js";
+import { FileSource, type ByteSource } from "./byteSource.js";
 import { CheckpointError } from "./error.js";
 import { defaultLimits, type CheckpointLimits } from "./limits.js";
 import { parseCheckpoint } from "./parse.js";
@@ -33,16 +34,20 @@ export interface Checkpoint {
   [key: string]: unknown;
 }
 
-/** Storages read at the same time: enough that reading one overlaps with the checksum of another. */
-const PARALLEL = 4;
+/** Storages read at the same time: enough that reading one overlaps with the checksum of another; more than cores only get in each other's way. */
+const PARALLEL = Math.max(2, Math.min(4, availableParallelism()));
 
 /**
- * Reads a checkpoint that `torch.save` wrote: zip files of PyTorch 1.6 and later, and the format before. Never runs anything that
- * the file asks for; a damaged or hostile file gives a `CheckpointError` and takes at most twice its size plus 64 MB of memory.
+ * Reads a checkpoint that `torch.save` wrote: zip files of PyTorch 1.6 and later, and the format before; or a safetensors file. The
+ * content decides which it is, not the name. Never runs anything that the file asks for; a damaged or hostile file gives a
+ * `CheckpointError` and takes at most twice its size plus 64 MB of memory.
  *
  * An OrderedDict comes as `OrderedDict` (a Map), a dict with string keys as an object without prototype, any other dict as a Map,
  * a tuple as `PythonTuple` (an array), the rest as plain values: see `toJavaScript`. Tensors share storage where they did when saved;
  * `requires_grad` is kept. The caller owns the tensors: they live until disposed of.
+ *
+ * A safetensors file comes as an `OrderedDict` of tensors in the order of the file, whose `attributes` are `{ metadata }`, an object of
+ * strings.
  *
  * @throws CheckpointError with file, entry, offset and reason
  * @example
@@ -51,15 +56,20 @@ const PARALLEL = 4;
 export async function readCheckpoint<T = Checkpoint>(path: string, options: ReadOptions = {}): Promise<T> {
   const source = await FileSource.open(path);
   try {
-    const parsed = await parseCheckpoint(source, {
-      limits: { ...defaultLimits, ...options.limits },
-      unknownGlobals: options.unknownGlobals ?? "error",
-      tagFloats: options.tagFloats ?? false,
-    });
-    return (await materialise(parsed, path, options.device ?? "cpu")) as T;
+    return await readCheckpointFrom<T>(source, options);
   } finally {
     await source.close();
   }
+}
+
+/** Reads a checkpoint from `source`, which the caller closes; as `readCheckpoint` in all else. Errors name the file `source.name`. */
+export async function readCheckpointFrom<T = Checkpoint>(source: ByteSource, options: ReadOptions = {}): Promise<T> {
+  const parsed = await parseCheckpoint(source, {
+    limits: { ...defaultLimits, ...options.limits },
+    unknownGlobals: options.unknownGlobals ?? "error",
+    tagFloats: options.tagFloats ?? false,
+  });
+  return (await materialise(parsed, source.name, options.device ?? "cpu")) as T;
 }
 
 /** Reads the storages and puts tensors into the value. */

@@ -1,4 +1,5 @@
 import { dtypes, type DType } from "../torch/dtype.js";
+import { describe } from "./pickleObjects.js";
 
 /**
  * A tensor's memory as a checkpoint names it. Where the bytes lie is known only once the pickle has been read: in a zip entry,
@@ -67,11 +68,13 @@ export function geometryFault(
   dtype: DType, offset: number, size: readonly number[], stride: readonly number[], storageBytes: number, expandedBytes: number,
 ): string | null {
   const { itemSize } = dtypes[dtype];
-  const shown = `size [${size.join(", ")}], stride [${stride.join(", ")}], offset ${offset}`;
-  if (size.length !== stride.length) return `a tensor has ${size.length} sizes but ${stride.length} strides (${shown})`;
+  if (size.length !== stride.length) return `a tensor has ${size.length} sizes but ${stride.length} strides`;
   for (const value of [offset, ...size, ...stride]) {
-    if (!Number.isSafeInteger(value) || value < 0) return `a tensor's geometry has ${value}; expected an integer from 0 (${shown})`;
+    // Whatever a pickle can make may stand here: turning a nested list into text could take for ever.
+    if (typeof value !== "number") return `a tensor's geometry has ${describe(value)}; expected an integer from 0`;
+    if (!Number.isSafeInteger(value) || value < 0) return `a tensor's geometry has ${value}; expected an integer from 0`;
   }
+  const shown = (): string => `size [${size.join(", ")}], stride [${stride.join(", ")}], offset ${offset}`;
   const elements = Math.floor(storageBytes / itemSize);
   let count = 1;
   let atLeastOneEach = 1;
@@ -81,15 +84,15 @@ export function geometryFault(
     count *= extent;
     atLeastOneEach *= Math.max(1, extent);
     last += Math.max(0, extent - 1) * (stride[i] as number);
-    if (!Number.isSafeInteger(atLeastOneEach) || !Number.isSafeInteger(last)) return `a tensor's geometry overflows (${shown})`;
+    if (!Number.isSafeInteger(atLeastOneEach) || !Number.isSafeInteger(last)) return `a tensor's geometry overflows (${shown()})`;
   }
   const end = count === 0 ? offset : last + 1;
   if (end > elements) {
-    return `a tensor reaches element ${end - 1} of a storage that holds ${elements} (${dtype}, ${shown})`;
+    return `a tensor reaches element ${end - 1} of a storage that holds ${elements} (${dtype}, ${shown()})`;
   }
   const bytes = count * itemSize;
   if (bytes > storageBytes && bytes > expandedBytes) {
-    return `a tensor repeats its storage of ${storageBytes} bytes to ${bytes}; the limit is ${expandedBytes} (${shown})`;
+    return `a tensor repeats its storage of ${storageBytes} bytes to ${bytes}; the limit is ${expandedBytes} (${shown()})`;
   }
   return null;
 }

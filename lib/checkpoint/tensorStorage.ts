@@ -5,10 +5,17 @@ import { CheckpointError, type CheckpointSite } from "./error.js";
 import { StorageReference, TensorReference } from "./references.js";
 import { itemSize } from "./storageTypes.js";
 
+/** A storage to be written, with a tensor that lies on it. */
+export interface DescribedStorage {
+  readonly reference: StorageReference;
+  readonly tensor: Tensor;
+  readonly elementBytes: number;
+}
+
 /** Describes tensors for writing, so that those on one storage share it in the file. */
 export class TensorStorages {
-  /** Each storage once, in order of first use, with a tensor that lies on it. */
-  readonly storages: { reference: StorageReference; tensor: Tensor; elementBytes: number }[] = [];
+  /** Each storage once, in order of first use. */
+  readonly storages: DescribedStorage[] = [];
   readonly #byIdentity = new Map<bigint, { reference: StorageReference; dtype: DType }>();
 
   constructor(private readonly site: CheckpointSite, private readonly keepRequiresGrad: boolean) {}
@@ -58,27 +65,20 @@ export class TensorStorages {
 const PART_BYTES = 2 ** 30;
 
 /** The memory of a contiguous CPU tensor of one dimension, in parts. */
-function sharedParts(tensor: Tensor, elementBytes: number): StorageBytes {
+export function sharedParts(tensor: Tensor, elementBytes: number): StorageBytes {
   const elements = tensor.numel();
   const step = PART_BYTES / elementBytes;
   const starts = Array.from({ length: Math.ceil(elements / step) }, (_, i) => i * step);
   return torch.scope(() => starts.map((start) => tensor.narrow(0, start, Math.min(step, elements - start)).sharedBytes()));
 }
 
-/**
- * Runs `use` with the bytes of the whole storage that `tensor` lies on, in CPU memory: the storage's own memory where that is
- * already so, else a copy that is freed afterwards.
- */
-export async function withStorageBytes(
-  tensor: Tensor, elements: number, elementBytes: number, use: (bytes: StorageBytes) => Promise<void>,
-): Promise<void> {
-  if (elements === 0) return use([]);
-  using scope = torch.openScope();
-  const bytes = scope.run(() => torch.noGrad(() => {
+/** Runs `use` with the bytes of the whole storage that `tensor` lies on as a uint8 tensor, on its own device. */
+export function withStorageBytes(tensor: Tensor, elements: number, use: (bytes: Tensor) => void): void {
+  if (elements === 0) return;
+  torch.scope(() => torch.noGrad(() => {
     const whole = tensor.detach().asStrided([elements], [1], 0);
-    return sharedParts(whole.to("cpu"), elementBytes);
+    use(reinterpret(whole, "uint8"));
   }));
-  await use(bytes);
 }
 
 /** An uninitialised storage of `byteLength` bytes as a uint8 tensor, and its memory to read into. The caller owns the tensor. */
@@ -92,7 +92,17 @@ export function viewOfStorage(storage: Tensor, { dtype, size, stride, offset, re
   const view = torch.scope(() => {
     const elements = Math.floor(storage.numel() / itemSize(dtype));
     const typed = storage.narrow(0, 0, elements * itemSize(dtype));
-    return (dtype === "uint8" ? typed : torch.op("view.dtype")(typed, dtype) as Tensor).asStrided([...size], [...stride], offset);
+    return reinterpret(typed, dtype).asStrided([...size], [...stride], offset);
   });
   return torch.keep(requiresGrad ? view.requiresGrad_() : view);
+}
+
+/** Looking an operator up takes many times as long as calling it. */
+let viewDtype: ReturnType<typeof torch.op> | undefined;
+
+/** The same memory as elements of another dtype. */
+function reinterpret(tensor: Tensor, dtype: DType): Tensor {
+  if (tensor.dtype === dtype) return tensor;
+  viewDtype ??= torch.op("view.dtype");
+  return viewDtype(tensor, dtype) as Tensor;
 }

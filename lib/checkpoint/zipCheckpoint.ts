@@ -1,6 +1,6 @@
 import { lookUpGlobal, StorageClass } from "./allowedGlobals.js";
 import type { ByteSource, StorageBytes } from "./byteSource.js";
-import { CheckpointError } from "./error.js";
+import { CheckpointError, printable } from "./error.js";
 import { cost, type MemoryBudget } from "./limits.js";
 import type { ParsedCheckpoint, ParseOptions } from "./parsedCheckpoint.js";
 import { describe, type PickleContext } from "./pickleObjects.js";
@@ -26,22 +26,23 @@ export async function parseZipCheckpoint(source: ByteSource, options: ParseOptio
   const storages = new Map<string, { reference: StorageReference; entry: ZipEntry }>();
   const persistentLoad = (id: unknown, context: PickleContext): TypedStorage => {
     const { type, key, location, elements } = storageId(id, context);
+    context.charge(cost.storageMention, "a storage");
     const byteLength = elements * (type.dtype === null ? 1 : itemSize(type.dtype));
     const known = storages.get(key)?.reference;
     if (known !== undefined) {
       if (known.byteLength !== byteLength) {
         context.fail(
-          `storage ${key} has ${known.byteLength} bytes in one place and ${byteLength} in another`,
+          `storage ${printable(key)} has ${known.byteLength} bytes in one place and ${byteLength} in another`,
         );
       }
       return new TypedStorage(known, type.dtype);
     }
     const data = zip.entries.get(`${folder}data/${key}`);
-    if (data === undefined) context.fail(`storage ${key} has no entry ${folder}data/${key} in the zip`);
+    if (data === undefined) context.fail(`storage ${printable(key)} has no entry ${printable(`${folder}data/${key}`)} in the zip`);
     if (data.size !== byteLength) {
-      context.fail(`storage ${key} is said to have ${byteLength} bytes, but its entry has ${data.size}; the file is damaged`);
+      context.fail(`storage ${printable(key)} is said to have ${byteLength} bytes, but its entry has ${data.size}; the file is damaged`);
     }
-    context.charge(cost.storage + byteLength, `storage ${key} of ${byteLength} bytes`);
+    context.charge(cost.storage + byteLength, `storage ${printable(key)} of ${byteLength} bytes`);
     const reference = new StorageReference(key, location, byteLength);
     storages.set(key, { reference, entry: data });
     return new TypedStorage(reference, type.dtype);

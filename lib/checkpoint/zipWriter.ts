@@ -7,6 +7,8 @@ import { SENTINEL16, SENTINEL32, Signature } from "./zipFormat.js";
 export const ALIGNMENT = 64;
 /** Bytes written at a time while their CRC is computed. */
 const WRITE_CHUNK = 8 * 2 ** 20;
+/** Smaller writes are gathered: of a checkpoint's entries most are small, and each has a header and a descriptor. */
+const GATHER_BYTES = 256 * 2 ** 10;
 /** UTF-8 names; CRC and sizes behind the data. */
 const FLAGS = 0x0808;
 const VERSION_ZIP64 = 45;
@@ -20,11 +22,13 @@ interface WrittenEntry {
 
 /**
  * Writes a zip as `torch.save` does: entries stored, their data aligned to 64 bytes by padding in the local header, a descriptor behind
- * each, zip64 fields where sizes or positions need them. Data go straight to the sink; the CRC of one part is computed while
- * the part is being written.
+ * each, zip64 fields where sizes or positions need them. Large data go straight to the sink; the CRC of one piece is computed while
+ * the piece before it is being written.
  */
 export class ZipWriter {
   readonly #entries: WrittenEntry[] = [];
+  readonly #gathering = Buffer.allocUnsafeSlow(GATHER_BYTES);
+  #gathered = 0;
 
   /** @param wideFrom - size or position from which zip64 fields are used; lower than the format's limit in tests only */
   constructor(private readonly sink: ByteSink, private readonly wideFrom = SENTINEL32) {}
@@ -36,28 +40,37 @@ export class ZipWriter {
 
   /** Appends an entry. `data` must not change until the promise settles. */
   async add(entryName: string, data: StorageBytes): Promise<void> {
+    await this.addPieces(entryName, data.reduce((total, part) => total + part.byteLength, 0), piecesOf(data, WRITE_CHUNK));
+  }
+
+  /**
+   * Appends an entry of `size` bytes that come in pieces. Each must stay as it is until the next but one is asked for: while one piece is
+   * being written, the next one is made and its CRC computed.
+   */
+  async addPieces(entryName: string, size: number, pieces: Iterable<Uint8Array>): Promise<void> {
     const name = Buffer.from(entryName, "utf8");
-    const headerAt = this.sink.position;
-    const size = data.reduce((total, part) => total + part.byteLength, 0);
+    const headerAt = this.#position;
     const wide = size >= this.wideFrom;
-    await this.sink.write(localHeader(name, size, wide, headerAt));
+    await this.#write(localHeader(name, size, wide, headerAt));
     let crc = 0;
-    for (const piece of piecesOf(data, WRITE_CHUNK)) {
-      const writing = this.sink.write(piece);
+    let writing: Promise<void> | null = null;
+    for (const piece of pieces) {
       crc = crc32(piece, crc);
       await writing;
+      writing = this.#write(piece);
     }
-    await this.sink.write(descriptor(size, crc, wide));
+    await writing;
+    await this.#write(descriptor(size, crc, wide));
     this.#entries.push({ name, size, crc, headerAt });
   }
 
   /** Writes the directory. Nothing can be added afterwards. */
   async finish(): Promise<void> {
-    const start = this.sink.position;
+    const start = this.#position;
     const directory = Buffer.concat(this.#entries.map((entry) => this.#centralHeader(entry)));
-    await this.sink.write(directory);
+    await this.#write(directory);
     const count = this.#entries.length;
-    const endAt = this.sink.position;
+    const endAt = this.#position;
     const end = Buffer.alloc(56 + 20 + 22);
     end.writeUInt32LE(Signature.END64, 0);
     end.writeBigUInt64LE(44n, 4); // length of what follows
@@ -75,7 +88,24 @@ export class ZipWriter {
     end.writeUInt16LE(Math.min(count, SENTINEL16), 86);
     end.writeUInt32LE(Math.min(directory.length, SENTINEL32), 88);
     end.writeUInt32LE(Math.min(start, SENTINEL32), 92);
-    await this.sink.write(end);
+    await this.#write(end);
+    await this.#flush();
+  }
+
+  get #position(): number {
+    return this.sink.position + this.#gathered;
+  }
+
+  async #write(bytes: Uint8Array): Promise<void> {
+    if (this.#gathered + bytes.byteLength > GATHER_BYTES) await this.#flush();
+    if (bytes.byteLength > GATHER_BYTES) return this.sink.write(bytes);
+    this.#gathering.set(bytes, this.#gathered);
+    this.#gathered += bytes.byteLength;
+  }
+
+  async #flush(): Promise<void> {
+    if (this.#gathered > 0) await this.sink.write(this.#gathering.subarray(0, this.#gathered));
+    this.#gathered = 0;
   }
 
   #centralHeader({ name, size, crc, headerAt }: WrittenEntry): Buffer {

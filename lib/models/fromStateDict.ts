@@ -1,47 +1,71 @@
+import { sizesOf, type EncoderSpec } from "../checkpoint/index.js";
 import type { Tensor } from "../torch/index.js";
 import type { Encoder } from "./encoder.js";
-import { ModelConfigError } from "./errors.js";
-import { createModel } from "./registry.js";
-import { VisionTransformer, type VisionTransformerOptions } from "./vit.js";
+import { ModelConfigError, type ImageSize } from "./errors.js";
+import { ResNet } from "./resnet.js";
+import { VisionTransformer } from "./vit.js";
+
+/** What a ViT's function depends on and its tensors do not tell. A ResNet needs none of it. */
+export interface EncoderFromStateDictOptions {
+  /** Attention heads. Default 12, as all of MoCo v3's ViTs have; those of timm and DeiT have one for 64 of the width. */
+  numHeads?: number | null;
+  /** Height and width in pixels. Default: the square that the positions stand for. */
+  imageSize?: ImageSize | null;
+  /** Added to the variance in every LayerNorm. Default 1e-6. */
+  normEps?: number;
+}
 
 /**
- * Builds the encoder that a backbone's state dict belongs to, without a classifier, and loads it. Keys of a head (`head.*`, `fc.*`) are passed
- * over.
+ * Builds the encoder that a backbone's state dict belongs to, without a classifier, and loads it: a ViT or a ResNet of any size, which is
+ * read off the shapes. Keys of a head (`head.*`, `fc.*`) are passed over. A ViT's positions are loaded too, fixed or learned.
  *
- * A ViT's sizes are read off the shapes, except the number of heads, which leaves no trace in them: it is `numHeads`, 12 in all of MoCo v3's
- * models. A ResNet needs its architecture's name.
- *
- * @throws ModelConfigError when the tensors are of neither, or of a ResNet without a name; StateDictError when they do not fit
+ * @param state under our names, as `backboneOf` gives it
+ * @throws ConvertError when the tensors are of neither; ModelConfigError for options that do not fit; StateDictError for tensors that don't
  */
-export function encoderFromStateDict(state: ReadonlyMap<string, Tensor>, options: { arch?: string | null; numHeads?: number } = {}): Encoder {
-  const encoder = state.has("pos_embed") ? new VisionTransformer(visionTransformerSizes(state, options.numHeads ?? 12)) : residualNetwork(state, options.arch);
-  const backbone = new Map([...state].filter(([key]) => !key.startsWith(`${encoder.headKey}.`)));
-  encoder.loadStateDict(backbone);
-  return encoder;
+export function encoderFromStateDict(state: ReadonlyMap<string, Tensor>, options: EncoderFromStateDictOptions = {}): Encoder {
+  const sizes = sizesOf(state);
+  let encoder: Encoder;
+  if (sizes.family === "resnet") {
+    const { block, layers, width, groups, widthPerGroup } = sizes;
+    encoder = new ResNet({ block, layers, width, groups, widthPerGroup, numClasses: 0 });
+  } else {
+    const { width, depth, positions, patchSize, mlpRatio, stem } = sizes;
+    const imageSize = options.imageSize ?? squareOf(positions, patchSize);
+    encoder = new VisionTransformer({
+      imageSize, patchSize, embedDim: width, depth, numHeads: options.numHeads ?? 12, normEps: options.normEps, numClasses: 0, stem,
+      mlpRatio: (Math.round(width * mlpRatio) + 0.5) / width, // rounded down to the hidden width, whatever the quotient's last bit
+    });
+  }
+  try {
+    encoder.loadStateDict(new Map([...state].filter(([key]) => !key.startsWith(`${encoder.headKey}.`))));
+    return encoder;
+  } catch (error) {
+    encoder.dispose();
+    throw error;
+  }
 }
 
-function residualNetwork(state: ReadonlyMap<string, Tensor>, arch: string | null | undefined): Encoder {
-  if (!state.has("layer1.0.conv1.weight")) {
-    throw new ModelConfigError(`the tensors (${[...state.keys()].slice(0, 3).join(", ")}, ...) are of neither a ViT nor a ResNet; give a checkpoint of one of these.`);
+/**
+ * Builds the encoder that `readEncoderFile` found, as the file's own program would run it.
+ *
+ * @throws ModelConfigError where the number of attention heads is unknown; StateDictError for tensors that do not fit
+ * @example
+ * using read = await readEncoderFile("vit-s-300ep.pth.tar");
+ * const encoder = encoderFromFile(read);
+ */
+export function encoderFromFile({ backbone, spec }: { backbone: ReadonlyMap<string, Tensor>; spec: EncoderSpec }): Encoder {
+  if (spec.sizes.family === "vit" && spec.numHeads === null) {
+    throw new ModelConfigError(
+      `the number of attention heads of the ViT of width ${spec.sizes.width} is unknown; give it (numHeads, --heads)`,
+    );
   }
-  if (!arch) throw new ModelConfigError("a ResNet's state dict does not tell which it is: give its architecture, such as resnet50.");
-  return createModel(arch, { numClasses: 0 });
+  return encoderFromStateDict(backbone, spec);
 }
 
-function visionTransformerSizes(state: ReadonlyMap<string, Tensor>, numHeads: number): VisionTransformerOptions {
-  const shape = (key: string): number[] => {
-    const tensor = state.get(key);
-    if (!tensor) throw new ModelConfigError(`the ViT's state dict has no "${key}": give the whole backbone.`);
-    return tensor.shape;
-  };
-  const [, tokens, embedDim] = shape("pos_embed") as [number, number, number];
-  const stem = state.has("patch_embed.proj.0.weight") ? "conv" : "patch";
-  const patchSize = stem === "conv" ? 16 : (shape("patch_embed.proj.weight")[2] as number);
-  const grid = Math.sqrt(tokens - 1);
-  if (!Number.isInteger(grid)) {
-    throw new ModelConfigError(`the ViT has ${tokens - 1} positions, which are no square grid: build a VisionTransformer of your imageSize and load it.`);
+function squareOf(positions: number, patchSize: number): ImageSize {
+  const side = Math.sqrt(positions);
+  if (!Number.isInteger(side)) {
+    throw new ModelConfigError(`the ViT has ${positions} positions, which are no square grid: give its imageSize.`);
   }
-  const depth = new Set([...state.keys()].flatMap((key) => /^blocks\.(\d+)\./.exec(key)?.[1] ?? [])).size;
-  const mlpRatio = (shape("blocks.0.mlp.fc1.weight")[0] as number) / embedDim;
-  return { imageSize: grid * patchSize, patchSize, embedDim, depth, numHeads, mlpRatio, numClasses: 0, stem };
+  return [side * patchSize, side * patchSize];
 }

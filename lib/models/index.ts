@@ -10,4 +10,4 @@ export { Attention, Block, Mlp } from "./transformerBlock.js";
 export { BasicBlock, Bottleneck } from "./residualBlock.js";
 export { positionEmbedding2d } from "./positionEmbedding.js";
 export { InputSizeError, ModelConfigError, type ImageSize } from "./errors.js";
-export { encoderFromStateDict } from "./fromStateDict.js";
+export { encoderFromFile, encoderFromStateDict, type EncoderFromStateDictOptions } from "./fromStateDict.js";

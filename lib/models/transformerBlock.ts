@@ -2,7 +2,7 @@ import { GELU, init, LayerNorm, Linear, Module } from "../nn/index.js";
 import * as torch from "../torch/index.js";
 import type { Tensor } from "../torch/index.js";
 
-/** Of every LayerNorm in the model: the ViT paper's value, not PyTorch's default. */
+/** Of every LayerNorm in the model unless told otherwise: the ViT paper's value, not PyTorch's default. */
 export const NORM_EPS = 1e-6;
 
 /** Multi-head self-attention (Vaswani et al., 2017): `[N, T, D]` to `[N, T, D]`. */
@@ -75,11 +75,11 @@ export class Block extends Module {
   readonly norm2: LayerNorm;
   readonly mlp: Mlp;
 
-  constructor(dim: number, numHeads: number, mlpRatio: number) {
+  constructor(dim: number, numHeads: number, mlpRatio: number, normEps = NORM_EPS) {
     super();
-    this.norm1 = this.child("norm1", new LayerNorm(dim, NORM_EPS));
+    this.norm1 = this.child("norm1", new LayerNorm(dim, normEps));
     this.attn = this.child("attn", new Attention(dim, numHeads));
-    this.norm2 = this.child("norm2", new LayerNorm(dim, NORM_EPS));
+    this.norm2 = this.child("norm2", new LayerNorm(dim, normEps));
     this.mlp = this.child("mlp", new Mlp(dim, Math.floor(dim * mlpRatio)));
   }
 

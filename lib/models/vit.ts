@@ -21,6 +21,8 @@ export interface VisionTransformerOptions {
   numHeads?: number;
   /** Hidden width of the MLPs over embedDim. Default 4. */
   mlpRatio?: number;
+  /** Added to the variance in every LayerNorm. Default 1e-6. */
+  normEps?: number;
   /** Outputs of the classifier; 0 for none. Default 1000. */
   numClasses?: number;
   /** Freeze the patch projection at its random start ("stop-grad-conv1"). No effect on a convolutional stem, which is stable anyway. */
@@ -52,7 +54,7 @@ export class VisionTransformer extends Encoder {
   constructor(options: VisionTransformerOptions = {}) {
     super();
     const { imageSize = 224, patchSize = 16, embedDim = 768, depth = 12, numHeads = 12, mlpRatio = 4, numClasses = 1000 } = options;
-    const { stopGradConv1 = false, stem = "patch" } = options;
+    const { stopGradConv1 = false, stem = "patch", normEps = NORM_EPS } = options;
     const size: ImageSize = typeof imageSize === "number" ? [imageSize, imageSize] : imageSize;
     for (const [name, value] of Object.entries({ patchSize, embedDim, depth, numHeads })) requireInteger(name, value);
     size.forEach((pixels) => requireInteger("imageSize", pixels));
@@ -75,8 +77,9 @@ export class VisionTransformer extends Encoder {
     this.clsToken = this.parameter("cls_token", torch.empty([1, 1, embedDim]));
     this.posEmbed = this.parameter("pos_embed", positionEmbedding2d(...patchEmbed.gridSize, embedDim), { requiresGrad: false });
     this.patchEmbed = this.child("patch_embed", patchEmbed);
-    this.blocks = this.child("blocks", new Sequential(...Array.from({ length: depth }, () => new Block(embedDim, numHeads, mlpRatio))));
-    this.norm = this.child("norm", new LayerNorm(embedDim, NORM_EPS));
+    const blocks = Array.from({ length: depth }, () => new Block(embedDim, numHeads, mlpRatio, normEps));
+    this.blocks = this.child("blocks", new Sequential(...blocks));
+    this.norm = this.child("norm", new LayerNorm(embedDim, normEps));
     this.head = numClasses > 0 ? linear(embedDim, numClasses) : new Identity();
     init.normal_(this.clsToken, 0, 1e-6);
   }

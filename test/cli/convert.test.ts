@@ -1,0 +1,79 @@
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
+import { fixturePath } from "../support/fixtures.js";
+import { startMoco, type Outcome } from "./moco.js";
+
+let root: string;
+beforeAll(() => {
+  root = mkdtempSync(join(tmpdir(), "moco-convert-"));
+  copyFileSync(fixturePath("checkpoints/vit_stopgrad_adamw_zip.pth.tar"), join(root, "vit.pth.tar"));
+  mkdirSync(join(root, "run"));
+  copyFileSync(fixturePath("checkpoints/resnet_lars_zip.pth.tar"), join(root, "run", "checkpoint_0001.pth.tar"));
+  symlinkSync(join(root, "vit.pth.tar"), join(root, "link.pth.tar"));
+  mkdirSync(join(root, "photos"));
+  writeFileSync(join(root, "photos", "cat.png"), "");
+  writeFileSync(join(root, "page.pth"), "<html>not found</html>");
+});
+afterAll(() => rmSync(root, { recursive: true, force: true }));
+
+const convert = (...words: string[]): Promise<Outcome> => startMoco(["convert", ...words], { cwd: root });
+
+describe("moco convert", () => {
+  test("prints the path on stdout and what was assumed on stderr", async () => {
+    const { code, stdout, stderr } = await convert("vit.pth.tar", "vit.deit.pth", "--to", "deit");
+    expect([code, stdout]).toEqual([0, "vit.deit.pth\n"]);
+    expect(stderr).toMatch(/^note: 12 attention heads assumed, as all of MoCo v3's ViTs have.*\(--heads for others\)$/m);
+  });
+
+  test("--json prints one object; the furthest checkpoint stands for a run's folder", async () => {
+    const { code, stdout, stderr } = await convert("run", "resnet.pth", "--to", "deit", "--json");
+    expect(code).toBe(0);
+    expect(JSON.parse(stdout)).toEqual({
+      path: "resnet.pth", from: "moco-v3", to: "deit", arch: "resnet18", numHeads: null, tensors: 130,
+      notes: [expect.stringMatching(/projector \(fc\.\*\)/)],
+    });
+    expect(stderr).toMatch(/^note: the projector/);
+  });
+
+  test("writes a folder for Hugging Face, replaces it only with --force, and leaves nothing beside it", async () => {
+    const words = ["vit.pth.tar", "hf", "--to", "huggingface", "--heads", "3"];
+    expect(await convert(...words)).toMatchObject({ code: 0, stdout: "hf\n" });
+    expect(readdirSync(join(root, "hf")).sort()).toEqual(["config.json", "model.safetensors", "preprocessor_config.json"]);
+    writeFileSync(join(root, "hf", "old.txt"), "old");
+    expect(await convert(...words)).toMatchObject({ code: 2, stderr: expect.stringMatching(/hf exists already.*--force/) as unknown });
+    expect(await convert(...words, "--force")).toMatchObject({ code: 0 });
+    expect(readdirSync(join(root, "hf")).sort()).toEqual(["config.json", "model.safetensors", "preprocessor_config.json"]);
+    expect(readdirSync(root).filter((name) => name.startsWith("."))).toEqual([]);
+    const config = JSON.parse(readFileSync(join(root, "hf", "config.json"), "utf8")) as unknown;
+    expect(config).toMatchObject({ num_attention_heads: 3, hidden_size: 24, image_size: 32 });
+    // And back, from the folder as a whole.
+    expect(await convert("hf", "back.pth", "--to", "encoder")).toMatchObject({ code: 0, stderr: "" });
+  });
+
+  test.each<[string, string[], number, RegExp]>([
+    ["no target", ["vit.pth.tar", "x"], 2, /required option '--to <kind>'/],
+    ["an unknown target", ["vit.pth.tar", "x", "--to", "onnx"], 2, /'onnx' is invalid. Allowed choices are moco-v3, deit/],
+    ["the input as output", ["vit.pth.tar", "vit.pth.tar", "--to", "timm", "--force"], 2, /is the input itself/],
+    ["the input by another name", ["vit.pth.tar", "link.pth.tar", "--to", "timm", "--force"], 2, /is the input itself/],
+    ["a folder of other things", ["vit.pth.tar", "photos", "--to", "huggingface", "--force"], 2, /holds something else than a model/],
+    ["a folder for a file", ["vit.pth.tar", "photos", "--to", "timm", "--force"], 2, /photos is a folder/],
+    ["heads that do not fit", ["vit.pth.tar", "x", "--to", "encoder", "--heads", "5"], 1, /5 attention heads do not divide the width 24/],
+    ["heads of a ResNet", ["run", "x", "--to", "encoder", "--heads", "5"], 1, /given for a ResNet, which has none/],
+    ["a misleading name", ["vit.pth.tar", "x.safetensors", "--to", "encoder"], 1, /safetensors files hold bare tensors only/],
+    ["no checkpoint", ["nowhere.pth", "x", "--to", "timm"], 1, /no checkpoint nowhere.pth/],
+    ["a web page", ["page.pth", "x", "--to", "timm"], 1, /it looks like a web page/],
+  ])("%s", async (_, words, code, message) => {
+    const before = readdirSync(root).sort();
+    const outcome = await convert(...words);
+    expect(outcome.stderr).toMatch(message);
+    expect([outcome.code, outcome.stdout]).toEqual([code, ""]);
+    expect(readdirSync(root).sort()).toEqual(before);
+  });
+
+  test("the input is as it was", () => {
+    expect(readFileSync(join(root, "vit.pth.tar"))).toEqual(readFileSync(fixturePath("checkpoints/vit_stopgrad_adamw_zip.pth.tar")));
+    expect(existsSync(join(root, "photos", "cat.png"))).toBe(true);
+  });
+});
