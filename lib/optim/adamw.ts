@@ -1,7 +1,8 @@
 import * as torch from "../torch/index.js";
 import { Tensor } from "../torch/index.js";
-import { Optimizer, OptimizerOptionError, OptimizerStateError, type OptimizerOptions, type ParamGroup, type Params } from "./optimizer.js";
+import { Optimizer, OptimizerOptionError, type OptimizerOptions, type ParamGroup, type Params } from "./optimizer.js";
 import { requireRange } from "./options.js";
+import { OptimizerStateError } from "./savedState.js";
 
 export interface AdamWOptions extends OptimizerOptions {
   /** Decay rates of the running means of gradient and squared gradient. */
@@ -53,6 +54,14 @@ export class AdamW extends Optimizer<AdamWOptions> {
     if (!decoupledWeightDecay) {
       throw new OptimizerOptionError("decoupledWeightDecay: false is Adam with L2 regularisation; AdamW is the decoupled one, leave it out");
     }
+  }
+
+  protected override requiredState({ amsgrad }: AdamWOptions): string[] {
+    return ["step", "exp_avg", "exp_avg_sq", ...(amsgrad ? ["max_exp_avg_sq"] : [])];
+  }
+
+  protected override knowsState(key: string): boolean {
+    return ["step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq"].includes(key);
   }
 
   protected override update(group: ParamGroup<AdamWOptions>, params: Tensor[], gradients: Tensor[]): void {

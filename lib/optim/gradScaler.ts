@@ -1,6 +1,8 @@
+import { PythonFloat } from "../checkpoint/pythonValues.js";
 import * as torch from "../torch/index.js";
-import type { Tensor } from "../torch/index.js";
-import { OptimizerStateError, type Optimizer, type OptimizerOptions } from "./optimizer.js";
+import { Tensor } from "../torch/index.js";
+import type { Optimizer, OptimizerOptions } from "./optimizer.js";
+import { asPython, OptimizerStateError } from "./savedState.js";
 
 export interface GradScalerOptions {
   /** Default false: float32 and bfloat16 need no scaling, and on the CPU upstream's scaler is disabled too. */
@@ -13,10 +15,16 @@ export interface GradScalerOptions {
   device?: string;
 }
 
-/** `torch.cuda.amp.GradScaler`'s state under its own names; `{}` of a disabled one. */
-export type GradScalerState =
-  | Record<string, never>
-  | { scale: number; growth_factor: number; backoff_factor: number; growth_interval: number; _growth_tracker: number };
+/** `torch.cuda.amp.GradScaler`'s state under its own names; `{}` of a disabled one. Python's floats stay floats where they are whole. */
+export type GradScalerState = Record<string, never> | ScalingState;
+
+export interface ScalingState {
+  scale: number | PythonFloat;
+  growth_factor: number | PythonFloat;
+  backoff_factor: number | PythonFloat;
+  growth_interval: number;
+  _growth_tracker: number;
+}
 
 type AnyOptimizer = Pick<Optimizer<OptimizerOptions>, "parameters" | "step">;
 
@@ -99,12 +107,20 @@ export class GradScaler {
     return this.enabled ? Number(this.scaleValue.item()) : 1;
   }
 
+  /** PyTorch's state: empty where disabled. */
   stateDict(): GradScalerState {
-    if (!this.enabled) return {};
+    return this.enabled ? this.resumableState() : {};
+  }
+
+  /**
+   * As `stateDict`, but a disabled scaler gives the state that a new one begins with. An enabled scaler refuses an empty state, and upstream's
+   * is always enabled on a GPU: it could not resume a run that did without.
+   */
+  resumableState(): ScalingState {
     return {
-      scale: this.getScale(),
-      growth_factor: this.growthFactor,
-      backoff_factor: this.backoffFactor,
+      scale: float(Number(this.scaleValue.item())),
+      growth_factor: float(this.growthFactor),
+      backoff_factor: float(this.backoffFactor),
       growth_interval: this.growthInterval,
       _growth_tracker: Number(this.growthTracker.item()),
     };
@@ -122,7 +138,9 @@ export class GradScaler {
       throw new OptimizerStateError("the saved gradient scaler was disabled and has no scale; start this run without its state");
     }
     const read = (key: string): number => {
-      const value = Number(values.get(key));
+      const saved: unknown = values.get(key);
+      const isNumber = typeof saved === "number" || typeof saved === "bigint" || saved instanceof PythonFloat || saved instanceof Tensor;
+      const value = isNumber ? Number(saved instanceof Tensor ? saved.item() : saved) : NaN;
       if (!Number.isFinite(value)) throw new OptimizerStateError(`the gradient scaler's "${key}" is ${String(values.get(key))}, not a number`);
       return value;
     };
@@ -140,4 +158,8 @@ export class GradScaler {
   [Symbol.dispose](): void {
     this.dispose();
   }
+}
+
+function float(value: number): number | PythonFloat {
+  return asPython(value) as number | PythonFloat;
 }

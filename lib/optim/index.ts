@@ -1,11 +1,10 @@
 export { AdamW, type AdamWOptions } from "./adamw.js";
 export { checkGradients, type GradientCheck } from "./gradients.js";
-export { GradScaler, type GradScalerOptions, type GradScalerState } from "./gradScaler.js";
+export { GradScaler, type GradScalerOptions, type GradScalerState, type ScalingState } from "./gradScaler.js";
 export { LARS, type LARSOptions } from "./lars.js";
 export {
   Optimizer,
   OptimizerOptionError,
-  OptimizerStateError,
   type OptimizerOptions,
   type OptimizerStateDict,
   type ParamGroup,
@@ -20,4 +19,5 @@ export {
   type LearningRateSchedule,
   type MomentumSchedule,
 } from "./schedule.js";
+export { OptimizerStateError, savedOptions } from "./savedState.js";
 export { SGD, type SGDOptions } from "./sgd.js";

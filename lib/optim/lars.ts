@@ -32,6 +32,14 @@ export class LARS extends Optimizer<LARSOptions> {
     requireRange("trustCoefficient", trustCoefficient, 0);
   }
 
+  protected override requiredState(): string[] {
+    return ["mu"];
+  }
+
+  protected override knowsState(key: string): boolean {
+    return key === "mu";
+  }
+
   protected override update(group: ParamGroup<LARSOptions>, params: Tensor[], gradients: Tensor[]): void {
     const { lr, weightDecay, momentum, trustCoefficient } = group;
     const buffers = params.map((param) => this.stateOf(param, () => ({ mu: torch.zerosLike(param) })).get("mu")!);

@@ -1,15 +1,10 @@
-import { PythonFloat, PythonTuple } from "../checkpoint/pythonValues.js";
 import * as torch from "../torch/index.js";
 import { Tensor } from "../torch/index.js";
+import { asPython, OptimizerStateError, parseState, snakeCase, sortOptions } from "./savedState.js";
 
 /** An optimiser was given an option or a list of parameters that it cannot use. */
 export class OptimizerOptionError extends Error {
   override readonly name = "OptimizerOptionError";
-}
-
-/** A saved optimiser state does not fit the optimiser that should load it. */
-export class OptimizerStateError extends Error {
-  override readonly name = "OptimizerStateError";
 }
 
 /** Options that belong to a set of parameters; `lr` is set before every step by a schedule. */
@@ -24,7 +19,8 @@ export type Params<Options> = Iterable<Tensor> | (Partial<Options> & { params: I
 
 /**
  * PyTorch's layout: parameters are numbered in the order in which the optimiser got them, `state` is keyed by that number, and options
- * carry PyTorch's names (`weight_decay`), so that `torch.optim` loads what we save and the other way round.
+ * carry PyTorch's names (`weight_decay`), so that `torch.optim` loads what we save and the other way round. Whole numbers come as
+ * `PythonFloat`, as PyTorch's options are floats.
  */
 export interface OptimizerStateDict {
   state: Map<number, Map<string, Tensor>>;
@@ -41,6 +37,8 @@ export type ParamState = Map<string, Tensor>;
 export abstract class Optimizer<Options extends OptimizerOptions = OptimizerOptions> {
   readonly paramGroups: ParamGroup<Options>[];
   protected readonly state = new Map<Tensor, ParamState>();
+  /** Options of a loaded state that are not ours, by group; they are saved again. */
+  readonly #foreignOptions = new Map<ParamGroup<Options>, ReadonlyMap<string, unknown>>();
 
   protected constructor(params: Params<Options>, options: Options) {
     const items = [...params] as (Tensor | (Partial<Options> & { params: Iterable<Tensor> }))[];
@@ -59,6 +57,12 @@ export abstract class Optimizer<Options extends OptimizerOptions = OptimizerOpti
 
   /** Throws {@link OptimizerOptionError} for an option outside its range. */
   protected abstract checkOptions(options: Options): void;
+
+  /** State tensors, by PyTorch's names, without which a parameter that has been stepped cannot go on. */
+  protected abstract requiredState(options: Options): readonly string[];
+
+  /** Whether a saved state tensor is one that this optimiser uses. */
+  protected abstract knowsState(key: string): boolean;
 
   /** Moves `params` against their `gradients` (same length, none missing). Runs without autograd; temporaries are freed afterwards. */
   protected abstract update(group: ParamGroup<Options>, params: Tensor[], gradients: Tensor[]): void;
@@ -102,10 +106,14 @@ export abstract class Optimizer<Options extends OptimizerOptions = OptimizerOpti
     const index = new Map(this.parameters().map((param, i) => [param, i]));
     const state: OptimizerStateDict["state"] = new Map();
     for (const [param, values] of this.state) state.set(index.get(param)!, new Map(values));
-    const groups = this.paramGroups.map(({ params, ...options }) => ({
-      ...Object.fromEntries(Object.entries(options).map(([key, value]) => [snakeCase(key), Array.isArray(value) ? PythonTuple.fromArray(value) : value])),
-      params: params.map((param) => index.get(param)!),
-    }));
+    const groups = this.paramGroups.map((group) => {
+      const { params, ...options } = group;
+      return {
+        ...Object.fromEntries(Object.entries(options).map(([key, value]) => [snakeCase(key), asPython(value)])),
+        ...Object.fromEntries(this.#foreignOptions.get(group) ?? []),
+        params: params.map((param) => index.get(param)!),
+      };
+    });
     return { state, param_groups: groups };
   }
 
@@ -113,37 +121,48 @@ export abstract class Optimizer<Options extends OptimizerOptions = OptimizerOpti
    * Takes over a saved state: ours, or one that `torch.optim` or upstream's LARS wrote (plain objects, Maps and tensors as a checkpoint
    * reader returns them). Values are copied, and take the dtype, device and memory layout of their parameter.
    *
-   * @throws OptimizerStateError where groups, number of parameters or shapes differ; nothing is changed then
+   * Options are taken over too, as in PyTorch. Those that this optimiser does not know do nothing and are saved again; state tensors
+   * that it does not know are left out.
+   *
+   * @throws OptimizerStateError where it is another optimiser's, or groups, number of parameters, shapes or options do not fit; nothing
+   * is changed then
    */
   loadStateDict(saved: unknown): void {
-    const savedGroups = [...field(saved, "param_groups", "the state").values()].map((group) => entries(group, "param_groups"));
-    if (savedGroups.length !== this.paramGroups.length) {
+    const { groups, state: savedState } = parseState(saved);
+    if (groups.length !== this.paramGroups.length) {
       throw new OptimizerStateError(
-        `the saved state has ${savedGroups.length} parameter groups and this optimiser ${this.paramGroups.length}; build it as it was when saved`,
+        `the saved state has ${groups.length} parameter groups and this optimiser ${this.paramGroups.length}; build it as it was when saved`,
       );
     }
-    const paramAt = new Map<number, Tensor>();
+    const options = this.paramGroups.map((group, g) => {
+      const { known, foreign } = sortOptions(group, groups[g].options, `param_groups[${g}]`);
+      const merged = { ...group, ...known };
+      try {
+        this.checkOptions(merged);
+      } catch (error) {
+        throw new OptimizerStateError(`the saved options cannot be used: ${(error as Error).message}`, { cause: error });
+      }
+      return { merged, known, foreign };
+    });
+    const placeOf = new Map<number, { param: Tensor; options: Options }>();
     this.paramGroups.forEach(({ params }, g) => {
-      const indices = [...entries(savedGroups[g].get("params"), `param_groups[${g}].params`).values()].map(Number);
+      const indices = groups[g].params;
       if (indices.length !== params.length) {
         throw new OptimizerStateError(
           `group ${g} of the saved state has ${indices.length} parameters and this optimiser's ${params.length}; ` +
             "it was saved from another architecture, or from an optimiser that was given fewer parameters",
         );
       }
-      indices.forEach((index, i) => paramAt.set(index, params[i]));
+      indices.forEach((index, i) => placeOf.set(index, { param: params[i], options: options[g].merged }));
     });
     const fresh: [Tensor, ParamState][] = [];
     try {
-      for (const [index, values] of field(saved, "state", "the state")) {
-        const param = paramAt.get(Number(index));
-        if (param === undefined) throw new OptimizerStateError(`the saved state is for parameter ${index}, which no group lists`);
+      for (const [index, values] of savedState) {
+        const place = placeOf.get(index);
+        if (place === undefined) throw new OptimizerStateError(`the saved state is for parameter ${index}, which no group lists`);
         const state: ParamState = new Map();
-        fresh.push([param, state]);
-        for (const [key, value] of entries(values, `state[${index}]`)) {
-          if (value === null || value === undefined) continue; // SGD of older PyTorch saves a missing buffer as None
-          state.set(String(key), this.restore(param, String(key), value, `state[${index}].${key}`));
-        }
+        fresh.push([place.param, state]);
+        this.#restoreState(place.param, place.options, values, state, `state[${index}]`);
       }
     } catch (error) {
       for (const [, state] of fresh) for (const tensor of state.values()) tensor.dispose();
@@ -152,9 +171,8 @@ export abstract class Optimizer<Options extends OptimizerOptions = OptimizerOpti
     this.disposeState();
     for (const [param, state] of fresh) if (state.size > 0) this.state.set(param, state);
     this.paramGroups.forEach((group, g) => {
-      for (const [key, value] of savedGroups[g]) {
-        if (key !== "params") Object.assign(group, { [camelCase(String(key))]: plain(value) });
-      }
+      Object.assign(group, options[g].known);
+      this.#foreignOptions.set(group, options[g].foreign);
     });
   }
 
@@ -192,38 +210,24 @@ export abstract class Optimizer<Options extends OptimizerOptions = OptimizerOpti
     return torch.noGrad(() => torch.keep(torch.emptyLike(param).copy_(value)));
   }
 
+  /** Copies one parameter's saved values into `state`. */
+  #restoreState(param: Tensor, options: Options, values: ReadonlyMap<string, unknown>, state: ParamState, where: string): void {
+    const required = this.requiredState(options);
+    for (const [key, value] of values) {
+      // SGD of older PyTorch saves a missing buffer as None.
+      if (value === null || value === undefined || !this.knowsState(key)) continue;
+      state.set(key, this.restore(param, key, value, `${where}.${key}`));
+    }
+    const missing = values.size === 0 ? [] : required.filter((key) => !state.has(key));
+    if (missing.length > 0) {
+      throw new OptimizerStateError(
+        `${where} has no ${missing.join(", ")}, but ${[...values.keys()].join(", ")}; it is another optimiser's state, or damaged`,
+      );
+    }
+  }
+
   private disposeState(): void {
     for (const state of this.state.values()) for (const tensor of state.values()) tensor.dispose();
     this.state.clear();
   }
-}
-
-/** Entries of a Map, an array or a plain object, whichever a checkpoint reader made of a Python dict or list. */
-function entries(value: unknown, where: string): Map<unknown, unknown> {
-  if (value instanceof Map) return value;
-  if (Array.isArray(value)) return new Map(value.entries());
-  if (typeof value === "object" && value !== null && !(value instanceof Tensor)) return new Map(Object.entries(value));
-  throw new OptimizerStateError(`${where} should be a dictionary or list and is ${value === null ? "null" : typeof value}`);
-}
-
-function field(value: unknown, key: string, where: string): Map<unknown, unknown> {
-  const found = entries(value, where).get(key);
-  if (found === undefined) throw new OptimizerStateError(`${where} has no "${key}"; pass the "optimizer" entry of a training checkpoint`);
-  return entries(found, `${where}.${key}`);
-}
-
-/** An option as saved: numbers may come as 0-dim tensors or as bigint, tuples as arrays. */
-function plain(value: unknown): unknown {
-  if (value instanceof Tensor) return Number(value.item());
-  if (typeof value === "bigint" || value instanceof PythonFloat) return Number(value);
-  if (Array.isArray(value)) return value.map(plain);
-  return value;
-}
-
-function snakeCase(name: string): string {
-  return name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
-}
-
-function camelCase(name: string): string {
-  return name.replace(/(?<=[a-z0-9])_([a-z])/g, (_, letter: string) => letter.toUpperCase());
 }

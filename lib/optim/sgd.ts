@@ -50,6 +50,14 @@ export class SGD extends Optimizer<SGDOptions> {
     }
   }
 
+  protected override requiredState(): string[] {
+    return []; // without momentum, or with older PyTorch before the first step, there is none
+  }
+
+  protected override knowsState(key: string): boolean {
+    return key === "momentum_buffer";
+  }
+
   protected override update(group: ParamGroup<SGDOptions>, params: Tensor[], gradients: Tensor[]): void {
     const { lr, momentum, dampening, weightDecay, nesterov, maximize } = group;
     let directions = maximize ? torch._foreachNeg(gradients) : gradients;

@@ -1,10 +1,14 @@
-import { addPrefix, readCheckpoint, stripPrefix, toStateDict, writeCheckpoint } from "../checkpoint/index.js";
+import { addPrefix, disposeTensors, PythonFloat, readCheckpoint, type OrderedDict } from "../checkpoint/index.js";
 import type { MoCo } from "../moco/index.js";
 import { VisionTransformer } from "../models/index.js";
-import type { GradScaler, Optimizer } from "../optim/index.js";
+import { savedOptions, type GradScaler, type Optimizer, type OptimizerStateDict, type ScalingState } from "../optim/index.js";
 import * as torch from "../torch/index.js";
-import { Tensor } from "../torch/index.js";
+import type { Tensor } from "../torch/index.js";
 import type { Position } from "./checkpointFiles.js";
+import { OWN_FORMAT, OWN_KEY, readOwnPart, type OwnPart, type RunFacts } from "./ownPart.js";
+import { resumableParts, ResumeError, type ResumableParts } from "./resumable.js";
+
+export { ResumeError, type RunFacts };
 
 /** What a run is made of besides its data. */
 export interface Trainee {
@@ -13,64 +17,40 @@ export interface Trainee {
   scaler: GradScaler;
 }
 
-/** What the weights of a run depend on and its tensors do not tell. Plain values, so that PyTorch reads them too. */
-export interface RunFacts {
-  arch: string;
-  seed: number;
-  images: number;
-  stepsPerEpoch: number;
-  batchSize: number;
-  /** The options that shape the training. */
-  recipe: Record<string, unknown>;
-}
-
-/** A checkpoint cannot be resumed from: it is no pre-training checkpoint, or of another run. */
-export class ResumeError extends Error {
-  override readonly name = "ResumeError";
-}
-
-/** Where our own part of a checkpoint lies; upstream's programs pass over keys that they do not know. */
-const OWN_KEY = "moco_v3_run";
-const OWN_FORMAT = 1;
-
-interface OwnPart {
-  format: number;
+/** What a checkpoint of ours holds: upstream's keys and our own part. */
+export interface TrainingStateValue {
   epoch: number;
-  step: number;
-  facts: RunFacts;
-  /** Images that were found unreadable, by index: those after them moved up in the batches. */
-  bad_images: number[];
-  rng_state: Tensor;
-  /** Attention heads of a ViT, which its tensors do not tell. */
-  num_heads: number | null;
+  arch: string;
+  state_dict: OrderedDict<string, Tensor>;
+  optimizer: OptimizerStateDict;
+  /** Of a run that did not scale its losses, that of a new scaler. */
+  scaler: ScalingState;
+  [OWN_KEY]: OwnPart;
 }
 
 /**
- * Writes a checkpoint with upstream's keys, which upstream's programs and `torch.load(weights_only=True)` open, and the exact position.
- * The same state gives the same bytes.
+ * The value of a checkpoint with upstream's keys, which upstream's programs and `torch.load(weights_only=True)` open, and the exact
+ * position. The same state gives the same value.
  *
- * @throws CheckpointError when the file cannot be written; what was there before is untouched then
+ * Its tensors are those of the network and the optimiser themselves, which the next step changes, and one fresh tensor,
+ * `moco_v3_run.rng_state` (uint8): the surrounding scope frees it, or the caller disposes of it.
  */
-export async function saveTrainingState(
-  path: string, { moco, optimizer, scaler }: Trainee, position: Position, facts: RunFacts, badImages: readonly number[],
-): Promise<void> {
-  const rngState = torch.keep(torch.getRngState());
-  try {
-    await writeCheckpoint(path, {
-      // The epoch that upstream's --resume begins with. Of an unfinished one it has to do the beginning again.
-      epoch: position.epoch,
-      arch: facts.arch,
-      state_dict: addPrefix(moco.stateDict()),
-      optimizer: optimizer.stateDict(),
-      scaler: scaler.stateDict(),
-      [OWN_KEY]: {
-        format: OWN_FORMAT, ...position, facts, bad_images: [...badImages].sort((a, b) => a - b), rng_state: rngState,
-        num_heads: moco.baseEncoder instanceof VisionTransformer ? moco.baseEncoder.numHeads : null,
-      } satisfies OwnPart,
-    });
-  } finally {
-    rngState.dispose();
-  }
+export function trainingStateValue(
+  { moco, optimizer, scaler }: Trainee, position: Position, facts: RunFacts, badImages: readonly number[],
+): TrainingStateValue {
+  return {
+    // The epoch that upstream's --resume begins with. Of an unfinished one it has to do the beginning again.
+    epoch: position.epoch,
+    arch: facts.arch,
+    state_dict: addPrefix(moco.stateDict()),
+    optimizer: optimizer.stateDict(),
+    scaler: scaler.resumableState(),
+    [OWN_KEY]: {
+      format: OWN_FORMAT, ...position, facts, bad_images: [...badImages].sort((a, b) => a - b), rng_state: torch.getRngState(),
+      num_heads: moco.baseEncoder instanceof VisionTransformer ? moco.baseEncoder.numHeads : null,
+      scaled: scaler.enabled,
+    },
+  };
 }
 
 /** A checkpoint that has been read and not yet put to use. */
@@ -78,40 +58,29 @@ export class SavedTraining {
   private constructor(
     readonly path: string,
     readonly arch: string | null,
-    readonly position: Position,
+    /** Where the training stood. Null where the file does not tell, as released weights may not. */
+    readonly position: Position | null,
+    private readonly parts: ResumableParts,
     /** Null in checkpoints of upstream. */
     private readonly own: OwnPart | null,
     private readonly value: Record<string, unknown>,
   ) {}
 
   /**
-   * Reads a checkpoint of ours or of upstream's, which begins with a whole epoch.
+   * Reads a checkpoint of ours, or of upstream's, which begins with a whole epoch; or released weights, which may have nothing but the
+   * network.
    *
-   * @throws CheckpointError for a file that cannot be read; ResumeError for one that is no pre-training checkpoint
+   * @throws CheckpointError for a file that cannot be read; ResumeError for one that is no pre-training checkpoint, which says what it is
    */
   static async read(path: string): Promise<SavedTraining> {
-    const value = await readCheckpoint<Record<string, unknown>>(path);
+    // Tagged, so that an optimiser's options that are only passed on stay floats.
+    const value = await readCheckpoint<Record<string, unknown>>(path, { tagFloats: true });
     try {
-      const missing = ["epoch", "state_dict", "optimizer"].filter((key) => value === null || typeof value !== "object" || !(key in value));
-      if (missing.length > 0) {
-        throw new ResumeError(
-          `${path} has no "${missing.join('", "')}", so no training can go on from it; give a checkpoint that pre-training saved`,
-        );
-      }
-      const epoch = Number(value.epoch);
-      if (!Number.isSafeInteger(epoch) || epoch < 0) {
-        throw new ResumeError(
-          `${path} has the epoch ${String(value.epoch)}, which is no whole number from 0; the file is damaged or of another program`,
-        );
-      }
-      const own = value[OWN_KEY] as OwnPart | undefined;
-      if (own !== undefined && own.format !== OWN_FORMAT) {
-        throw new ResumeError(
-          `${path} was written by another version of this program (format ${own.format}, known is ${OWN_FORMAT}); use that version`,
-        );
-      }
-      const position = own === undefined ? { epoch, step: 0 } : { epoch: own.epoch, step: own.step };
-      return new SavedTraining(path, typeof value.arch === "string" ? value.arch : null, position, own ?? null, value);
+      const parts = resumableParts(path, value);
+      const own = readOwnPart(path, value);
+      const ofUpstream = parts.epoch === null ? null : { epoch: parts.epoch, step: 0 };
+      const position = own === null ? ofUpstream : { epoch: own.epoch, step: own.step };
+      return new SavedTraining(path, parts.arch, position, parts, own, value);
     } catch (error) {
       disposeTensors(value);
       throw error;
@@ -136,13 +105,13 @@ export class SavedTraining {
    */
   compare(facts: RunFacts): string[] {
     const { arch } = facts;
-    if (this.arch !== null && arch !== "custom" && this.arch !== arch) {
+    if (this.arch !== null && ![arch, this.arch].includes("custom") && this.arch !== arch) {
       throw new ResumeError(
         `${this.path} is of ${this.arch}, and this run trains ${arch}; give --arch ${this.arch}, or another checkpoint`,
       );
     }
     const before = this.facts;
-    if (before === null) return [];
+    if (before === null) return this.keptOptions(facts.recipe);
     const differences = (a: object, b: object): string[] =>
       Object.entries(b).flatMap(([name, value]) => {
         const old = (a as Record<string, unknown>)[name];
@@ -150,7 +119,7 @@ export class SavedTraining {
         return [`${name} is ${plain(value)} and was ${plain(old)}`];
       });
     const data = differences(before, facts);
-    if (this.position.step > 0 && data.length > 0) {
+    if (this.position !== null && this.position.step > 0 && data.length > 0) {
       throw new ResumeError(
         `${this.path} is from the middle of an epoch, whose batches would be others now: ${data.join(", ")}. ` +
         "Give the same values, or resume from a checkpoint of a whole epoch",
@@ -158,25 +127,37 @@ export class SavedTraining {
     }
     return [
       ...data,
-      ...differences(before.recipe, facts.recipe).map((each) =>
-        // As in PyTorch, loading an optimiser's state brings its options along; the learning rate is set anew in each step.
-        /^(weightDecay|momentum|betas) /.test(each) ? `${each}, which the saved optimiser keeps` : each,
-      ),
+      ...differences(before.recipe, facts.recipe).filter((each) => !/^(weightDecay|momentum|betas) /.test(each)),
+      ...this.keptOptions(facts.recipe),
     ];
+  }
+
+  /** As in PyTorch, loading an optimiser's state brings its options along; only the learning rate is set anew in each step. */
+  private keptOptions(recipe: Record<string, unknown>): string[] {
+    if (this.parts.optimizer === null) return [];
+    const saved = savedOptions(this.parts.optimizer);
+    return ["weightDecay", "momentum", "betas"]
+      .filter((name) => name in saved && name in recipe && plain(saved[name]) !== plain(recipe[name]))
+      .map((name) => `${name} is ${plain(recipe[name])} and was ${plain(saved[name])}, which the saved optimiser keeps`);
   }
 
   /**
    * Copies the saved state into a run that was built like the saved one. The optimiser takes over the saved options, as PyTorch's does.
    *
+   * @returns what the file does not have and so begins anew, in words; empty for a checkpoint of ours that goes on in its own precision
    * @throws StateDictError or OptimizerStateError where it does not fit
    */
-  restore({ moco, optimizer, scaler }: Trainee): void {
-    moco.loadStateDict(stripPrefix(toStateDict(this.value.state_dict)));
-    optimizer.loadStateDict(this.value.optimizer);
-    const scale = this.value.scaler;
-    // A run without scaling saves an empty state; one that goes on in float16 starts with a fresh scale.
-    if (typeof scale === "object" && scale !== null && Object.keys(scale).length > 0) scaler.loadStateDict(scale);
+  restore({ moco, optimizer, scaler }: Trainee): string[] {
+    const afresh: string[] = [];
+    moco.loadStateDict(this.parts.network);
+    if (this.parts.optimizer === null) afresh.push("the optimiser, without the moments of earlier steps (the file has no optimiser state)");
+    else optimizer.loadStateDict(this.parts.optimizer);
+    if (this.parts.scaler !== null && this.own?.scaled !== false) scaler.loadStateDict(this.parts.scaler);
+    else if (scaler.enabled) afresh.push(`the loss scale, at ${scaler.getScale()} (the file has none)`);
+    if (this.position === null) afresh.push("the epochs, and with them the schedules (the file has no epoch; --start-epoch gives one)");
     if (this.own !== null) torch.setRngState(this.own.rng_state);
+    else afresh.push("the random numbers, so the order of images and their crops follow this run's seed (the file keeps none)");
+    return afresh;
   }
 
   dispose(): void {
@@ -188,19 +169,8 @@ export class SavedTraining {
   }
 }
 
-/** Values as they compare and print; whole numbers beyond 2^53 come back from a file as BigInts. */
+/** Values as they compare and print; whole numbers beyond 2^53 come back from a file as BigInts, Python's whole floats tagged. */
 function plain(value: unknown): string {
-  return JSON.stringify(value, (_, each: unknown) => (typeof each === "bigint" ? Number(each) : each)) ?? "unset";
-}
-
-/** The number of attention heads that a checkpoint of ours tells, or undefined. */
-export function savedNumHeads(checkpoint: Record<string, unknown>): number | undefined {
-  return (checkpoint[OWN_KEY] as Partial<OwnPart> | undefined)?.num_heads ?? undefined;
-}
-
-/** Frees every tensor in a checkpoint's value. */
-export function disposeTensors(value: unknown): void {
-  if (value instanceof Tensor) value.dispose();
-  else if (value instanceof Map || Array.isArray(value)) for (const each of value.values()) disposeTensors(each);
-  else if (typeof value === "object" && value !== null) for (const each of Object.values(value)) disposeTensors(each);
+  const isNumber = (each: unknown): boolean => typeof each === "bigint" || each instanceof PythonFloat;
+  return JSON.stringify(value, (_, each: unknown) => (isNumber(each) ? Number(each) : each)) ?? "unset";
 }

@@ -1,4 +1,5 @@
 import { afterAll, describe, expect, test } from "@jest/globals";
+import { PythonFloat } from "../../lib/checkpoint/index.js";
 import { checkGradients, GradScaler, OptimizerStateError, SGD } from "../../lib/optim/index.js";
 import * as torch from "../../lib/torch/index.js";
 import type { Tensor } from "../../lib/torch/index.js";
@@ -27,7 +28,9 @@ describe("GradScaler", () => {
     expect(scaler.step(optimizer)).toBe(true);
     scaler.update();
     expect(param.toArray()).toEqual([0.75, 0.5]);
-    expect(scaler.stateDict()).toEqual({ scale: 8, growth_factor: 2, backoff_factor: 0.5, growth_interval: 2, _growth_tracker: 1 });
+    expect(scaler.stateDict()).toEqual({
+      scale: new PythonFloat(8), growth_factor: new PythonFloat(2), backoff_factor: 0.5, growth_interval: 2, _growth_tracker: 1,
+    });
     setGradient(param, [8, 8]);
     scaler.unscale_(optimizer);
     scaler.unscale_(optimizer); // a second call, or the one in step, changes nothing
@@ -70,11 +73,14 @@ describe("GradScaler", () => {
 
   test("loads a saved state and refuses an empty one", () => {
     const scaler = new GradScaler({ enabled: true });
-    const state = { scale: 512, growth_factor: 3, backoff_factor: 0.25, growth_interval: 100, _growth_tracker: 42 };
-    scaler.loadStateDict(state);
+    const state = { scale: new PythonFloat(512), growth_factor: new PythonFloat(3), backoff_factor: 0.25, growth_interval: 100, _growth_tracker: 42 };
+    scaler.loadStateDict({ ...state, scale: 512, growth_factor: 3 });
     expect(scaler.stateDict()).toEqual(state);
     expect(() => scaler.loadStateDict({})).toThrow(OptimizerStateError);
     expect(() => scaler.loadStateDict({ ...state, scale: "big" })).toThrow(/"scale" is big/);
+    expect(() => scaler.loadStateDict({ ...state, growth_interval: null })).toThrow(/"growth_interval" is null/);
+    expect(scaler.stateDict()).toEqual(state);
+    scaler.loadStateDict(scaler.stateDict());
     expect(scaler.stateDict()).toEqual(state);
     scaler.dispose();
   });

@@ -1,5 +1,5 @@
 import { afterAll, describe, expect, test } from "@jest/globals";
-import { readCheckpoint } from "../../lib/checkpoint/index.js";
+import { PythonFloat, readCheckpoint } from "../../lib/checkpoint/index.js";
 import { AdamW, LARS, SGD, type Optimizer } from "../../lib/optim/index.js";
 import * as torch from "../../lib/torch/index.js";
 import type { DType, Tensor } from "../../lib/torch/index.js";
@@ -99,7 +99,8 @@ describe.each(Object.keys(optimizers) as Folder[])("%s", (folder) => {
       expect(maxAbsolute(Array.from(found.data() as Float64Array).slice(0, 4), first4)).toBeLessThan(1e-12);
     }
     const expected = listing.scalars.map(({ path, value }) => [path[2], value]);
-    expect(Object.entries(groups[0]).map(([key, value]) => [key, Array.isArray(value) ? [...value] : value])).toEqual(expected);
+    const plain = (value: unknown): unknown => (value instanceof PythonFloat ? value.value : Array.isArray(value) ? [...value].map(plain) : value);
+    expect(Object.entries(groups[0]).map(([key, value]) => [key, plain(value)])).toEqual(expected);
     run.dispose();
   });
 
