@@ -3,7 +3,7 @@ import { ensureReady } from "../setup/index.js";
 import { UsageError } from "./usageError.js";
 import { wholeFrom } from "./numberOption.js";
 
-const NAMES = ["ops", "step"] as const;
+const NAMES = ["checkpoint", "ops", "step"] as const;
 
 interface Flags {
   python: string;
@@ -11,6 +11,7 @@ interface Flags {
   threads: number;
   rounds: number;
   quick?: boolean;
+  dir?: string;
   json?: boolean;
 }
 
@@ -24,7 +25,8 @@ export function register(program: Command): void {
     .option("--upstream <dir>", "checkout of facebookresearch/moco-v3 (step); its Python also needs torchvision and timm 0.4.9")
     .addOption(new Option("--threads <n>", "threads of one operator").argParser(wholeFrom(1, 1024)).default(2))
     .addOption(new Option("--rounds <n>", "measurements of each side").argParser(wholeFrom(1, 1000)).default(5))
-    .option("--quick", "a small batch, to see that it runs")
+    .option("--dir <dir>", "where files are written that are measured and removed again (checkpoint: 6 GB); default: the system's temporary folder")
+    .option("--quick", "a small batch or model, to see that it runs")
     .option("--json", "print the whole result as JSON instead of writing benchmarks/results/NAME.json")
     .addHelpText("after", "\nExample:\n  $ moco bench step --python venv/bin/python --upstream ../moco-v3")
     .action(async (name: string, flags: Flags) => {
@@ -37,7 +39,9 @@ export function register(program: Command): void {
         return;
       }
       const width = Math.max(...Object.keys(result.ratios).map((key) => key.length));
-      for (const [figure, ratio] of Object.entries(result.ratios)) process.stdout.write(`${figure.padEnd(width)}  ${ratio.toFixed(3)} x the peer's\n`);
+      for (const [figure, ratio] of Object.entries(result.ratios)) {
+        process.stdout.write(`${figure.padEnd(width)}  ${ratio.toFixed(3)} ${result.meanings?.[figure] ?? "x the peer's"}\n`);
+      }
       process.stdout.write(`written to ${saveResult(result)}\n`);
     });
 }

@@ -39,6 +39,10 @@ export interface PretrainFlags {
   threads?: number;
   maxBad: number;
   saveEvery: SaveInterval;
+  keep?: number;
+  keepEvery?: number;
+  init?: string;
+  saveInBackground: boolean;
   stopAfter?: number;
   config?: string;
   quiet?: boolean;
@@ -97,6 +101,10 @@ export function addPretrainFlags(command: Command): Command {
     number("--max-bad <share>", "share of the images that may be unreadable before the run stops", fraction).default(0.01),
     flag("--save-every <n>", "epochs from one checkpoint to the next; 500steps: also after every 500 steps")
       .argParser(parseSaveInterval).default({ epochs: 1 }, "1"),
+    whole("--keep <n>", "keep only so many of the newest checkpoints of whole epochs (default: all)", 1),
+    whole("--keep-every <n>", "keep those after every so many epochs for ever, besides the newest", 1),
+    flag("--no-save-in-background", "let the training wait while a checkpoint is written; needs less memory"),
+    flag("--init <file>", "begin with the encoder in a checkpoint of any kind that moco convert reads"),
     whole("--stop-after <steps>", "save and stop after so many steps of this run", 1),
     flag("--config <file>", "JSON file with flags as keys, such as {\"arch\": \"vit_small\", \"batch-size\": 256}; flags win"),
     flag("--quiet", "no progress"),
@@ -146,6 +154,10 @@ export function toPretrainOptions(data: string, flags: PretrainFlags): PretrainO
     resume: flags.resume === "" ? undefined : flags.resume,
     saveEveryEpochs: "epochs" in flags.saveEvery ? flags.saveEvery.epochs : undefined,
     saveEverySteps: "steps" in flags.saveEvery ? flags.saveEvery.steps : undefined,
+    keep: flags.keep,
+    keepEvery: flags.keepEvery,
+    saveInBackground: flags.saveInBackground,
+    init: flags.init,
     stopAfter: flags.stopAfter,
   };
 }

@@ -126,6 +126,21 @@ export class MoCo extends Module<[x1: Tensor, x2: Tensor, momentum: number]> {
     return result;
   }
 
+  /**
+   * Begins with another network's weights: copies an encoder's tensors, all but its head, into both encoders. The projectors and the predictor
+   * stay as they are.
+   *
+   * @param backbone state dict of an encoder without its head
+   * @throws StateDictError when it does not fit
+   */
+  loadBackbone(backbone: ReadonlyMap<string, Tensor>): void {
+    for (const encoder of [this.baseEncoder, this.momentumEncoder]) {
+      const head = [...encoder.stateDict()].filter(([key]) => key.startsWith(`${encoder.headKey}.`));
+      encoder.loadStateDict(new Map([...backbone, ...head]));
+    }
+    this.#equalStems = this.#compareStems();
+  }
+
   #contrast(queries: Tensor, keys: Tensor): Tensor {
     return contrastiveLoss(queries, keys, this.temperature, this.gatherer);
   }

@@ -57,6 +57,10 @@ export interface CheckpointEntry {
   file: string;
   /** Steps done when it was written. */
   steps: number;
+  /** Milliseconds that the training was held up by it. */
+  stallMs: number;
+  /** Milliseconds until it was safe on the disk. */
+  totalMs: number;
 }
 
 export interface EndEntry {

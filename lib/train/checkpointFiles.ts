@@ -1,6 +1,5 @@
-import { readdirSync, statSync } from "node:fs";
-import { readdir, unlink } from "node:fs/promises";
-import { join } from "node:path";
+import { lstatSync, readdirSync, readlinkSync, statSync } from "node:fs";
+import { basename, dirname, isAbsolute, join, resolve } from "node:path";
 
 /** Where a run stands: `step` steps of `epoch` are done. */
 export interface Position {
@@ -18,6 +17,9 @@ export class CheckpointNotFoundError extends Error {
 export class RunFolderError extends Error {
   override readonly name = "RunFolderError";
 }
+
+/** Leads to the checkpoint that was written last. */
+export const LAST_CHECKPOINT = "last.pth.tar";
 
 const NAME = /^checkpoint_(\d{4,})(?:_step_(\d{6,}))?\.pth\.tar$/;
 
@@ -41,63 +43,72 @@ export function positionOf(name: string): Position | null {
   return step === undefined ? { epoch: Number(epoch) + 1, step: 0 } : { epoch: Number(epoch), step: Number(step) };
 }
 
+/** Orders the names of two checkpoints from the first to the furthest. */
+export function compareCheckpoints(a: string, b: string): number {
+  const [first, second] = [positionOf(a), positionOf(b)];
+  if (first === null || second === null) throw new TypeError(`${first === null ? a : b} is not the name of a checkpoint`);
+  return first.epoch - second.epoch || first.step - second.step;
+}
+
 /** Names of a folder's checkpoints, from the first to the furthest; empty for a folder that does not exist. */
 export function checkpointsIn(folder: string): string[] {
-  let names: string[];
+  return namesIn(folder).filter((name) => positionOf(name) !== null).sort(compareCheckpoints);
+}
+
+function namesIn(folder: string): string[] {
   try {
-    names = readdirSync(folder);
+    return readdirSync(folder);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return [];
     throw error;
   }
-  const found = names.flatMap((name) => {
-    const position = positionOf(name);
-    return position === null ? [] : [{ name, ...position }];
-  });
-  return found.sort((a, b) => a.epoch - b.epoch || a.step - b.step).map(({ name }) => name);
 }
 
 /**
- * The checkpoint file that a user means by `path`: the file itself, or a run's folder for the furthest one in it.
+ * The checkpoint file that a user means by `path`: the file itself; for a folder the furthest checkpoint in it, or what its
+ * `last.pth.tar` leads to where it has no other; for a `last.pth.tar` that is a link the checkpoint that it leads to.
+ *
+ * A checkpoint gets its name only once it is complete and safe on disk, so the furthest one is not tried out first: one that does
+ * not load was damaged later, and the reader's error says so rather than going on from older weights unasked.
  *
  * @throws CheckpointNotFoundError
  */
 export function findCheckpoint(path: string): string {
   const about = statSync(path, { throwIfNoEntry: false });
   const remedy = "give a checkpoint file, or the folder of a run";
-  if (about === undefined) throw new CheckpointNotFoundError(`there is no checkpoint ${path}; ${remedy}`);
-  if (!about.isDirectory()) return path;
-  const last = checkpointsIn(path).at(-1);
-  if (last === undefined) {
-    throw new CheckpointNotFoundError(`the folder ${path} has no checkpoint_*.pth.tar; ${remedy}`);
+  if (about === undefined) {
+    if (lstatSync(path, { throwIfNoEntry: false }) === undefined) {
+      throw new CheckpointNotFoundError(`there is no checkpoint ${path}; ${remedy}`);
+    }
+    throw new CheckpointNotFoundError(
+      `${path} is a link to ${readlinkSync(path)}, which is not there any more; give the folder of the run, or another checkpoint in it`,
+    );
   }
-  return join(path, last);
+  if (!about.isDirectory()) return basename(path) === LAST_CHECKPOINT ? followed(path) : path;
+  const furthest = checkpointsIn(path).at(-1);
+  if (furthest !== undefined) return join(path, furthest);
+  if (namesIn(path).includes(LAST_CHECKPOINT)) return findCheckpoint(join(path, LAST_CHECKPOINT));
+  throw new CheckpointNotFoundError(`the folder ${path} has no checkpoint_*.pth.tar and no ${LAST_CHECKPOINT}; ${remedy}`);
+}
+
+/** Where a link leads, so that messages and logs tell the checkpoint's own name. */
+function followed(path: string): string {
+  if (!lstatSync(path).isSymbolicLink()) return path;
+  const target = readlinkSync(path);
+  return isAbsolute(target) ? target : join(dirname(path), target);
 }
 
 /**
- * Makes sure that a new run does not mix its checkpoints with those of another.
+ * Makes sure that a run does not mix its checkpoints with those of another.
  *
+ * @param resumedFrom checkpoint that the run goes on from; one in the same folder makes it the same run
  * @throws RunFolderError
  */
-export function requireFreshFolder(folder: string): void {
-  const last = checkpointsIn(folder).at(-1);
-  if (last === undefined) return;
+export function requireFreshFolder(folder: string, resumedFrom: string | null = null): void {
+  if (resumedFrom !== null && resolve(dirname(resumedFrom)) === resolve(folder)) return;
+  const found = checkpointsIn(folder).at(-1) ?? namesIn(folder).find((name) => name === LAST_CHECKPOINT);
+  if (found === undefined) return;
   throw new RunFolderError(
-    `${folder} already holds a run (${last}); go on with it by --resume ${folder}, or give another folder with --out`,
+    `${folder} already holds a run (${found}); go on with it by --resume ${folder}, or give another folder with --out`,
   );
-}
-
-/** Removes the beginnings of checkpoints that a killed run has left behind. */
-export async function removeUnfinished(folder: string): Promise<void> {
-  for (const name of await readdir(folder)) {
-    if (/^\.checkpoint_\d{4,}(_step_\d+)?\.pth\.tar\..*\.tmp$/.test(name)) await unlink(join(folder, name));
-  }
-}
-
-/** Removes the checkpoints that were written in the middle of an epoch and that `newest` has made superfluous. */
-export async function removeStepCheckpoints(folder: string, newest: string): Promise<void> {
-  for (const name of checkpointsIn(folder)) {
-    if (name === newest) return; // those that follow are of another, longer run
-    if (name.includes("_step_")) await unlink(join(folder, name));
-  }
 }

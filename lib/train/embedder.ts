@@ -1,16 +1,14 @@
 import { readFile } from "node:fs/promises";
-import { readCheckpoint, selectPrefix, stripPrefix, toStateDict } from "../checkpoint/index.js";
 import { evaluationBatches, type ImageSource } from "../data/index.js";
-import { encoderFromStateDict, VisionTransformer, type Encoder } from "../models/index.js";
+import { encoderFromFile, VisionTransformer, type Encoder } from "../models/index.js";
 import * as torch from "../torch/index.js";
 import type { Tensor } from "../torch/index.js";
-import { findCheckpoint } from "./checkpointFiles.js";
-import { disposeTensors, savedNumHeads } from "./trainingState.js";
+import { readEncoder } from "./initialWeights.js";
 
 export interface EmbedderOptions {
   /** Height and width of the network's input. Default: a ViT's own, 224 for a ResNet. */
   imageSize?: number;
-  /** Attention heads of a ViT, where the checkpoint does not tell. Default 12. */
+  /** Attention heads of a ViT, where they are not what the file says or its kind usually has. */
   numHeads?: number;
   batchSize?: number;
 }
@@ -39,23 +37,14 @@ export class Embedder {
   }
 
   /**
-   * Reads the encoder out of a checkpoint: of pre-training (the base encoder; a file, or a run's folder for its latest), of a linear probe, or
-   * a bare state dict.
+   * Reads the encoder out of a file of any kind that `moco convert` knows: of pre-training (the base encoder; a run's folder stands for its
+   * furthest checkpoint), of a linear probe, of DeiT, timm, torchvision or Hugging Face (a folder with config.json), or a bare state dict.
    *
-   * @throws CheckpointError, ModelConfigError or StateDictError that say what does not fit
+   * @throws CheckpointError, ConvertError, ModelConfigError or StateDictError that say what does not fit
    */
   static async load(path: string, options: EmbedderOptions = {}): Promise<Embedder> {
-    const checkpoint = await readCheckpoint<Record<string, unknown>>(findCheckpoint(path));
-    try {
-      const holder = checkpoint.state_dict ?? checkpoint.model ?? checkpoint;
-      const state = stripPrefix(toStateDict(holder));
-      const base = selectPrefix(state, "base_encoder.");
-      const arch = typeof checkpoint.arch === "string" ? checkpoint.arch : null;
-      const numHeads = options.numHeads ?? savedNumHeads(checkpoint);
-      return new Embedder(encoderFromStateDict(base.size > 0 ? base : state, { arch, numHeads }), options);
-    } finally {
-      disposeTensors(checkpoint);
-    }
+    using read = await readEncoder(path, { numHeads: options.numHeads });
+    return new Embedder(encoderFromFile(read), options);
   }
 
   /** Length of a feature vector. */

@@ -7,6 +7,7 @@ import * as torch from "../torch/index.js";
 import type { Tensor } from "../torch/index.js";
 import { findCheckpoint, requireFreshFolder, type Position } from "./checkpointFiles.js";
 import { FiniteGuard } from "./finiteGuard.js";
+import { beginWith, readEncoder } from "./initialWeights.js";
 import {
   createAutocast, createOptimizer, isSaveDue, randomSeed, resolveOptions, trainingFacts, type PretrainOptions,
 } from "./pretrainOptions.js";
@@ -65,8 +66,10 @@ export async function pretrain(options: PretrainOptions, hooks: PretrainHooks = 
   // Images and checkpoint first: what is wrong with them shows before any time goes into a network.
   const source = typeof options.data === "string" ? await ImageFolder.open(options.data) : options.data;
   requireImages(source, recipe.batchSize);
-  if (recipe.out !== null && recipe.resume === null) requireFreshFolder(recipe.out);
-  using saved = recipe.resume === null ? null : await SavedTraining.read(findCheckpoint(recipe.resume));
+  const resumedFrom = recipe.resume === null ? null : findCheckpoint(recipe.resume);
+  if (recipe.out !== null) requireFreshFolder(recipe.out, resumedFrom);
+  using saved = resumedFrom === null ? null : await SavedTraining.read(resumedFrom);
+  using initial = recipe.init === null ? null : await readEncoder(recipe.init);
   const seed = recipe.seed ?? saved?.facts?.seed ?? randomSeed();
   await using loader = new TwoViewLoader(source, {
     batchSize: recipe.batchSize, imageSize: recipe.imageSize, cropMin: recipe.cropMin, augmentation: recipe.augmentation ?? {}, seed,
@@ -79,7 +82,7 @@ export async function pretrain(options: PretrainOptions, hooks: PretrainHooks = 
     encoder: recipe.encoder, imageSize: recipe.imageSize, patchSize: recipe.patchSize ?? undefined, stopGradConv1: recipe.stopGradConv1,
     dim: recipe.dim, mlpDim: recipe.mlpDim, temperature: recipe.temperature,
   });
-  using recorder = new RunRecorder(recipe.out, hooks);
+  await using recorder = new RunRecorder(recipe.out, hooks);
   try {
     const facts: RunFacts = {
       arch: recipe.arch, seed, images: source.length, stepsPerEpoch, batchSize: recipe.batchSize,
@@ -92,7 +95,9 @@ export async function pretrain(options: PretrainOptions, hooks: PretrainHooks = 
     const trainee: Trainee = { moco, optimizer, scaler };
     const autocast = createAutocast(recipe);
     const start: Position = saved?.position ?? { epoch: recipe.startEpoch, step: 0 };
-    saved?.restore(trainee);
+    for (const note of initial === null ? [] : beginWith(moco, initial)) hooks.onWarning?.(note);
+    initial?.dispose();
+    for (const each of saved?.restore(trainee) ?? []) hooks.onWarning?.(`begins anew: ${each}`);
     saved?.dispose();
 
     if (start.epoch >= epochs) hooks.onWarning?.(`nothing is left to do: ${start.epoch} of ${epochs} epochs are done; ask for more epochs`);
@@ -138,6 +143,7 @@ export async function pretrain(options: PretrainOptions, hooks: PretrainHooks = 
       }
     }
 
+    await recorder.flush();
     const reason = stop ?? "finished";
     recorder.end(reason);
     return { moco, reason, steps, loss: lastLoss, checkpoint: recorder.checkpoint, badImages: loader.bad, seconds: recorder.seconds };

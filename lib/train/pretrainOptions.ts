@@ -83,10 +83,18 @@ export interface PretrainOptions {
   out?: string;
   /** A checkpoint of ours or of upstream's to go on from, or the folder of a run for its latest. */
   resume?: string;
+  /** A checkpoint of any kind that `moco convert` reads: a new run begins with its encoder's weights. */
+  init?: string;
   /** Epochs from one checkpoint to the next; the last epoch always has one. Default 1. */
   saveEveryEpochs?: number;
   /** Also save every so many steps; the next checkpoint replaces such a one. Default 0: don't. */
   saveEverySteps?: number;
+  /** Keep only so many of the newest checkpoints of whole epochs. Default: all. */
+  keep?: number;
+  /** Keep those after every so many epochs for ever, besides the `keep` newest, or the newest one. */
+  keepEvery?: number;
+  /** Write checkpoints in the background: the training waits only for a copy in memory. Default true. */
+  saveInBackground?: boolean;
   /** Stop after this many steps of this call, and save. Default: run to the end. */
   stopAfter?: number;
 }
@@ -139,16 +147,20 @@ export function resolveOptions(options: PretrainOptions) {
     maxBad: options.maxBad ?? 0.01,
     out: options.out ?? null,
     resume: options.resume ?? null,
+    init: options.init ?? null,
     saveEveryEpochs: options.saveEveryEpochs ?? 1,
     saveEverySteps: options.saveEverySteps ?? 0,
+    keep: options.keep ?? null,
+    keepEvery: options.keepEvery ?? null,
+    saveInBackground: options.saveInBackground ?? true,
     stopAfter: options.stopAfter ?? null,
   };
-  const { threads, stopAfter, seed, patchSize, precision, optimizer, betas } = given;
+  const { threads, stopAfter, seed, patchSize, precision, optimizer, betas, keep, keepEvery } = given;
 
   if (typeof encoder === "string" && !isArchitecture(encoder)) throw new UnknownArchitectureError(encoder);
   for (const name of ["imageSize", "dim", "mlpDim", "epochs", "saveEveryEpochs"] as const) requireWhole(name, given[name], 1);
   for (const name of ["startEpoch", "saveEverySteps"] as const) requireWhole(name, given[name], 0);
-  for (const [name, value] of Object.entries({ threads, stopAfter, patchSize })) if (value !== null) requireWhole(name, value, 1);
+  for (const [name, value] of Object.entries({ threads, stopAfter, patchSize, keep, keepEvery })) if (value !== null) requireWhole(name, value, 1);
   if (seed !== null) requireWhole("seed", seed, 0);
   requireWhole("workers", options.workers ?? 1, 0);
   // BatchNorm needs two values per channel, contrast two images.
@@ -164,6 +176,11 @@ export function resolveOptions(options: PretrainOptions) {
   if (betas.length !== 2) throw new PretrainOptionError(`betas has ${betas.length} values; give two decay rates, such as [0.9, 0.999]`);
   if (patchSize !== null && typeof encoder === "string" && !encoder.startsWith("vit")) {
     throw new PretrainOptionError(`patchSize is ${patchSize}, but ${encoder} has no patches; leave it out, or choose a ViT`);
+  }
+  if (given.init !== null && given.resume !== null) {
+    throw new PretrainOptionError(
+      "init begins a new run and resume goes on with one; give resume alone to go on, or init alone to begin with another encoder's weights",
+    );
   }
   if (precision === "fp16" && device === "cpu") {
     throw new PretrainOptionError(

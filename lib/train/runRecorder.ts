@@ -1,14 +1,15 @@
-import { mkdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
+import { readFileSync } from "node:fs";
+import { basename, join } from "node:path";
 import type { BadImage } from "../data/index.js";
 import type { MoCo } from "../moco/index.js";
 import { RUN_LOG, RunLog, type EndEntry, type RunEntry, type StepEntry } from "../report/index.js";
 import { packageRoot } from "../setup/packageRoot.js";
 import * as torch from "../torch/index.js";
-import { checkpointName, removeStepCheckpoints, removeUnfinished, type Position } from "./checkpointFiles.js";
+import type { Position } from "./checkpointFiles.js";
+import { CheckpointSaver, type FinishedSave } from "./checkpointSaver.js";
 import type { PretrainHooks } from "./pretrain.js";
 import type { Recipe } from "./pretrainOptions.js";
-import { saveTrainingState, type RunFacts, type Trainee } from "./trainingState.js";
+import type { RunFacts, Trainee } from "./trainingState.js";
 
 /** What a step tells about itself; the recorder adds the times. */
 export type StepFacts = Omit<StepEntry, "kind" | "imagesPerSecond" | "stepMs">;
@@ -28,6 +29,8 @@ export class RunRecorder {
   /** Path of the last checkpoint written, or null. */
   checkpoint: string | null = null;
   #log: RunLog | null = null;
+  #saver: CheckpointSaver | null = null;
+  #stepsPerEpoch = 0;
   #started = performance.now();
   #stepEnded = performance.now();
   #badImages = 0;
@@ -56,18 +59,25 @@ export class RunRecorder {
       resumedFrom,
     };
     if (this.folder !== null) {
-      mkdirSync(this.folder, { recursive: true });
-      await removeUnfinished(this.folder);
+      const { keep, keepEvery, saveInBackground } = recipe;
+      this.#saver = await CheckpointSaver.open(
+        this.folder, { keep, keepEvery, background: saveInBackground }, (save) => this.#saved(save),
+      );
       this.#log = new RunLog(join(this.folder, RUN_LOG));
       this.#log.write(entry);
     }
     this.#badImages = knownBad;
+    this.#stepsPerEpoch = stepsPerEpoch;
     await this.hooks.onStart?.(entry, moco);
     this.#started = this.#stepEnded = performance.now();
   }
 
-  /** @param images in the step's batch */
+  /**
+   * @param images in the step's batch
+   * @throws CheckpointSaveError of a checkpoint that could not be written meanwhile
+   */
   step(facts: StepFacts, images: number, bad: readonly BadImage[]): void {
+    this.#saver?.check();
     const now = performance.now();
     const stepMs = now - this.#stepEnded;
     this.#stepEnded = now;
@@ -81,23 +91,34 @@ export class RunRecorder {
     this.#badImages = bad.length;
   }
 
-  /** Writes a checkpoint, where the run has a folder, and removes those that it makes superfluous. */
+  /**
+   * Saves a checkpoint, where the run has a folder, and removes those that it makes superfluous. Only the copying is waited for.
+   *
+   * @throws CheckpointSaveError of this save or of the one before
+   */
   async save(trainee: Trainee, position: Position, facts: RunFacts, bad: readonly BadImage[]): Promise<void> {
-    if (this.folder === null) return;
-    const name = checkpointName(position);
-    const path = join(this.folder, name);
-    await saveTrainingState(path, trainee, position, facts, bad.map(({ index }) => index));
-    await removeStepCheckpoints(this.folder, name);
+    await this.#saver?.save(trainee, position, facts, bad.map(({ index }) => index));
+  }
+
+  #saved({ path, position, stallMs, totalMs, warning }: FinishedSave): void {
     this.checkpoint = path;
-    this.#log?.write({ kind: "checkpoint", file: name, steps: position.epoch * facts.stepsPerEpoch + position.step });
+    const steps = position.epoch * this.#stepsPerEpoch + position.step;
+    this.#log?.write({ kind: "checkpoint", file: basename(path), steps, stallMs, totalMs });
     this.hooks.onCheckpoint?.(path);
+    if (warning !== null) this.hooks.onWarning?.(warning);
+  }
+
+  /** Waits until the last checkpoint is in place. @throws CheckpointSaveError if it could not be written */
+  async flush(): Promise<void> {
+    await this.#saver?.flush();
   }
 
   end(reason: EndEntry["reason"], message?: string): void {
     this.#log?.write({ kind: "end", reason, ...(message === undefined ? {} : { message }), seconds: this.seconds });
   }
 
-  [Symbol.dispose](): void {
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#saver?.close();
     this.#log?.close();
   }
 }

@@ -57,7 +57,7 @@ test("a run: progress on stderr, the result on stdout, bad images named and coun
     reason: "finished", checkpoint: "one/checkpoint_0000.pth.tar", out: "one", log: "one/log.jsonl", steps: 2, resume: null,
     badImages: [{ name: "half.png" }],
   });
-  expect(readdirSync(join(root, "one")).sort()).toEqual(["checkpoint_0000.pth.tar", "log.jsonl"]);
+  expect(readdirSync(join(root, "one")).sort()).toEqual(["checkpoint_0000.pth.tar", "last.pth.tar", "log.jsonl"]);
   const { runs, badImages } = readRunLog(join(root, "one", "log.jsonl"));
   expect(runs[0]).toMatchObject({ images: 10, stepsPerEpoch: 2, options: { lr: (0.6 * 4) / 256, optimizer: "lars", seed: 3 } });
   expect(badImages).toMatchObject([{ path: "half.png" }]);

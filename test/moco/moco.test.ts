@@ -212,6 +212,23 @@ describe("MoCo", () => {
     expect(vit.baseEncoder.children.get("patch_embed")!.parameters().every(({ requiresGrad }) => !requiresGrad)).toBe(true);
   });
 
+  test("begins with another encoder's weights in both encoders, and keeps its projectors", () => {
+    using moco = tinyMoCo();
+    using other = tinyMoCo();
+    const head = moco.baseEncoder.head.stateDict();
+    const before = numbers(head.get("0.weight")!);
+    const backbone = new Map([...other.baseEncoder.stateDict()].filter(([key]) => !key.startsWith("head.")));
+    moco.loadBackbone(backbone);
+    for (const encoder of [moco.baseEncoder, moco.momentumEncoder]) {
+      const state = encoder.stateDict();
+      expect([...backbone].filter(([key, tensor]) => !torch.equal(state.get(key)!, tensor))).toEqual([]);
+    }
+    expect(numbers(head.get("0.weight")!)).toEqual(before);
+    expect(moco.parameters().length).toBe(other.parameters().length);
+    backbone.delete("norm.bias");
+    expect(() => moco.loadBackbone(backbone)).toThrow(/norm\.bias/);
+  });
+
   test("errors name the value and what it must be", () => {
     using moco = tinyMoCo();
     const tiny = (numClasses: number): VisionTransformer => new VisionTransformer({ imageSize: 32, embedDim: 48, depth: 1, numClasses });

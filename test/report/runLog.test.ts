@@ -24,14 +24,14 @@ test("what is written is read", async () => {
     const path = join(folder, "log.jsonl");
     write(path, [
       run(0), step(0), step(1), { kind: "badImage", path: "a.jpg", reason: "torn" },
-      { kind: "checkpoint", file: "checkpoint_0000.pth.tar", steps: 3 },
+      { kind: "checkpoint", file: "checkpoint_0000.pth.tar", steps: 3, stallMs: 12, totalMs: 345 },
       { kind: "end", reason: "finished", seconds: 3 },
     ]);
     expect(readRunLog(path)).toEqual({
       runs: [run(0)],
       steps: [step(0), step(1)],
       badImages: [{ kind: "badImage", path: "a.jpg", reason: "torn" }],
-      checkpoints: [{ kind: "checkpoint", file: "checkpoint_0000.pth.tar", steps: 3 }],
+      checkpoints: [{ kind: "checkpoint", file: "checkpoint_0000.pth.tar", steps: 3, stallMs: 12, totalMs: 345 }],
       end: { kind: "end", reason: "finished", seconds: 3 },
     });
   });

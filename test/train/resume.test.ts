@@ -49,7 +49,7 @@ describe("a run that was stopped and resumed ends with the same bytes", () => {
     await runTiny({ out, resume, seed: undefined, workers: 2 });
     expect(readFileSync(join(out, last)).equals(readFileSync(join(whole, last)))).toBe(true);
     // Those in between were needed no longer.
-    expect(readdirSync(out).sort()).toEqual(["checkpoint_0000.pth.tar", last, "log.jsonl"]);
+    expect(readdirSync(out).sort()).toEqual(["checkpoint_0000.pth.tar", last, "last.pth.tar", "log.jsonl"]);
     const losses = (at: string): number[] => readRunLog(join(at, "log.jsonl")).steps.map(({ loss }) => loss);
     expect(losses(out)).toEqual(losses(whole));
   });
@@ -102,9 +102,10 @@ describe("checkpoints", () => {
     expect(keys[0]).toBe("module.base_encoder.cls_token");
     expect(keys.some((key) => key.startsWith("module.momentum_encoder.head."))).toBe(true);
     expect(keys.at(-1)).toBe("module.predictor.4.num_batches_tracked");
-    expect(value.scaler).toEqual({});
+    // That of a new scaler, though this run had none: upstream's refuses an empty one.
+    expect(value.scaler).toEqual({ scale: 65536, growth_factor: 2, backoff_factor: 0.5, growth_interval: 2000, _growth_tracker: 0 });
     expect(value.moco_v3_run).toMatchObject({
-      epoch: 2, step: 0, bad_images: [], facts: { seed: 7, images: 13, recipe: { encoder: { numHeads: 2 } } },
+      scaled: false, epoch: 2, step: 0, bad_images: [], facts: { seed: 7, images: 13, recipe: { encoder: { numHeads: 2 } } },
     });
     disposeAll(value);
   });

@@ -1,0 +1,35 @@
+import { mkdtemp, readdir, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, test } from "@jest/globals";
+import { testPython } from "../support/python.js";
+import { startMoco } from "./moco.js";
+
+let folder: string;
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "moco-bench-test-"));
+});
+afterAll(() => rm(folder, { recursive: true }));
+
+test("an unknown benchmark is wrong usage, and the known ones are listed", async () => {
+  const { code, stderr } = await startMoco(["bench", "checkpiont"]);
+  expect(code).toBe(2);
+  expect(stderr).toMatch(/there is no benchmark "checkpiont"; choose one of checkpoint, ops, step/);
+});
+
+(testPython === null ? test.skip : test)("checkpoint compares with torch.load and torch.save, and leaves no file", async () => {
+  const words = ["bench", "checkpoint", "--quick", "--rounds", "1", "--python", testPython!, "--dir", folder, "--json"];
+  const { code, stdout, stderr } = await startMoco(words);
+  expect({ code, stderr: code === 0 ? "" : stderr }).toEqual({ code: 0, stderr: "" });
+  const { name, ratios, meanings } = JSON.parse(stdout) as { name: string; ratios: Record<string, number>; meanings: Record<string, string> };
+  expect(name).toBe("checkpoint");
+  expect(Object.keys(ratios)).toEqual([
+    "loadTime", "loadExtraMemory", "loadExtraMemoryTorch", "saveTime", "savePlainTime", "saveTimeOverPlain", "saveStall", "saveStallFirst",
+  ]);
+  expect(Object.keys(meanings)).toEqual(Object.keys(ratios));
+  for (const ratio of Object.values(ratios)) expect(ratio).toBeGreaterThan(0);
+  // Read straight into the tensors' storage: no second copy, of whatever size.
+  expect(ratios.loadExtraMemory).toBeLessThan(1.25);
+  expect(await readdir(folder)).toEqual([]);
+}, 300_000);
