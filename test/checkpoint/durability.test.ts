@@ -2,22 +2,21 @@ import { link, mkdtemp, readdir, readFile, rm, symlink, lstat, writeFile } from 
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
-import { diskFiles, writeDurably, type FileLayer } from "../../lib/checkpoint/durableFile.js";
+import { diskFiles, writeDurably, type FileLayer, type WritableFile } from "../../lib/checkpoint/durableFile.js";
 
-/** Files on disk whose operation number `failAt` (from 0) fails, `append` after half of its bytes. `log` lists the operations. */
+/** Files on disk whose operation number `failAt` (from 0) fails, `write` after half of its bytes. `log` lists the operations. */
 function failingFiles(failAt: number, log: string[], error = new Error("injected")): FileLayer {
   const step = (name: string): boolean => log.push(name) - 1 === failAt;
   return {
+    ...diskFiles,
     async create(path) {
       if (step("create")) throw error;
       const file = await diskFiles.create(path);
       return {
-        async append(bytes) {
-          if (step("append")) {
-            await file.append(bytes.subarray(0, bytes.length >> 1));
-            throw error;
-          }
-          await file.append(bytes);
+        async write(bytes) {
+          if (!step("write")) return file.write(bytes);
+          await file.write(bytes.subarray(0, bytes.length >> 1));
+          throw error;
         },
         async sync() {
           if (step("sync")) throw error;
@@ -64,12 +63,12 @@ describe("a file written durably", () => {
   test("takes its steps in the order that survives a power cut", async () => {
     const log: string[] = [];
     await writeDurably(path, newContent, failingFiles(-1, log));
-    expect(log).toEqual(["create", "append", "append", "sync", "close", "rename", "syncFolder"]);
+    expect(log).toEqual(["create", "write", "write", "sync", "close", "rename", "syncFolder"]);
     expect(await readFile(path, "utf8")).toBe("new content");
     expect(await readdir(folder)).toEqual(["last.pth.tar"]);
   });
 
-  // create, append, append, sync, close, rename
+  // create, write, write, sync, close, rename
   test.each([0, 1, 2, 3, 4, 5])("keeps the old content when step %i fails, and leaves nothing behind", async (failAt) => {
     await expect(writeDurably(path, newContent, failingFiles(failAt, []))).rejects.toThrow("injected");
     expect(await readFile(path, "utf8")).toBe("old");
@@ -102,6 +101,26 @@ describe("a file written durably", () => {
     await writeDurably(pointer, newContent);
     expect((await lstat(pointer)).isSymbolicLink()).toBe(true);
     expect(await readFile(path, "utf8")).toBe("new content");
+  });
+
+  /** Files on disk that are written through `write`. */
+  const writing = (write: (file: WritableFile, bytes: Uint8Array) => Promise<number>): FileLayer => ({
+    ...diskFiles,
+    async create(at) {
+      const file = await diskFiles.create(at);
+      return { write: (bytes) => write(file, bytes), sync: () => file.sync(), close: () => file.close() };
+    },
+  });
+
+  test("writes on where the system takes only some of the bytes", async () => {
+    await writeDurably(path, newContent, writing((file, bytes) => file.write(bytes.subarray(0, 3))));
+    expect(await readFile(path, "utf8")).toBe("new content");
+  });
+
+  test("does not wait for ever where the system takes none of the bytes", async () => {
+    await expect(writeDurably(path, newContent, writing(async () => 0))).rejects.toThrow(/takes no more bytes/);
+    expect(await readFile(path, "utf8")).toBe("old");
+    expect(await readdir(folder)).toEqual(["last.pth.tar"]);
   });
 
   test("survives two writers at once: one of the contents, whole", async () => {

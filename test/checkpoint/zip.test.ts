@@ -148,7 +148,7 @@ describe("a checkpoint's folder", () => {
 
 test.each<[string, Buffer, RegExp]>([
   ["nothing", Buffer.alloc(0), /is empty/],
-  ["text", Buffer.from("hello"), /neither a zip nor a pickle/],
+  ["text", Buffer.from("hello"), /neither a zip, a pickle nor a safetensors header/],
   ["a web page", Buffer.from("<!DOCTYPE html>"), /web page/],
   ["a Git LFS pointer", Buffer.from("version https://git-lfs.github.com/spec/v1"), /git lfs pull/],
   ["gzip", Buffer.from([0x1f, 0x8b, 8, 0]), /gzip/],
