@@ -1,9 +1,11 @@
+import { benchmarkCheckpoint } from "./checkpoint.js";
 import { benchmarkOperators } from "./ops.js";
 import type { BenchmarkOptions, BenchmarkResult } from "./result.js";
 import { benchmarkStep } from "./step.js";
 
 /** Benchmarks by name, as `moco bench NAME` takes them. */
 export const benchmarks: Readonly<Record<string, (options: BenchmarkOptions) => Promise<BenchmarkResult>>> = {
+  checkpoint: benchmarkCheckpoint,
   ops: benchmarkOperators,
   step: benchmarkStep,
 };

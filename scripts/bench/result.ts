@@ -11,6 +11,8 @@ export interface BenchmarkResult {
   versions: Record<string, string>;
   settings: Record<string, unknown>;
   ratios: Record<string, number>;
+  /** What a ratio is of, where it is not plainly "x the peer's". */
+  meanings?: Record<string, string>;
   raw: Record<string, unknown>;
 }
 
@@ -22,6 +24,8 @@ export interface BenchmarkOptions {
   threads: number;
   rounds: number;
   quick: boolean;
+  /** Where a benchmark that writes files makes a temporary folder; the system's place for such files unless given. */
+  dir?: string;
 }
 
 export function median(values: readonly number[]): number {
@@ -34,7 +38,7 @@ export function geometricMean(values: readonly number[]): number {
   return Math.exp(values.reduce((sum, value) => sum + Math.log(value), 0) / values.length);
 }
 
-export function describeRun(name: string, python: string, settings: Record<string, unknown>): Omit<BenchmarkResult, "ratios" | "raw"> {
+export function describeRun(name: string, python: string, settings: Record<string, unknown>): Omit<BenchmarkResult, "ratios" | "meanings" | "raw"> {
   const { libtorch, capability } = libtorchVersion();
   return {
     name,

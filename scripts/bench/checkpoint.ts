@@ -1,0 +1,142 @@
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, rmSync, statfsSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { BenchmarkError, Peer } from "./peer.js";
+import type { CheckpointRequest } from "./peers/checkpoint.js";
+import { describeRun, median, torchFolder, type BenchmarkOptions, type BenchmarkResult } from "./result.js";
+
+interface Recipe {
+  arch: string;
+  mlpDim: number;
+  /** Free bytes that the files need. */
+  space: number;
+}
+
+const FULL: Recipe = { arch: "vit_base", mlpDim: 4096, space: 6e9 };
+const QUICK: Recipe = { arch: "resnet18", mlpDim: 256, space: 1e9 };
+
+interface LoadAnswer {
+  seconds: number;
+  extraBytes: number;
+}
+
+/** What saving costs the training loop, in seconds. */
+export interface StallAnswer {
+  synchronous: number;
+  /** The first save in the background, and the following ones. */
+  first: number;
+  following: number[];
+  /** From the begin of each of them until the file is in place. */
+  written: number[];
+  step: number;
+}
+
+const MEANINGS = {
+  loadTime: "x torch.load's time (page cache warm)",
+  loadExtraMemory: "x the file's size: what reading adds to the process at its peak",
+  loadExtraMemoryTorch: "x the file's size for torch.load",
+  saveTime: "x the time of torch.save, fsync, rename and fsync of the folder: as durable as ours",
+  savePlainTime: "x torch.save's time, ours without fsync too: the disk may lag behind both",
+  saveTimeOverPlain: "x torch.save's time without fsync, ours durable: not like with like",
+  saveStall: "x shorter: the stall of a save in the background, beside a synchronous save",
+  saveStallFirst: "x shorter: the same of the first one",
+};
+
+/**
+ * Loading and saving a checkpoint of a MoCo run with AdamW's state, beside `torch.load(weights_only=True)` and `torch.save` of the same values,
+ * alternating; and for how long a save in the background holds up a training loop.
+ *
+ * Each load is in a fresh process, with the file in the page cache. Before each save the disk is quiet (`sync`).
+ */
+export async function benchmarkCheckpoint(options: BenchmarkOptions): Promise<BenchmarkResult> {
+  const { arch, mlpDim, space } = options.quick ? QUICK : FULL;
+  const parent = options.dir ?? tmpdir();
+  const { bavail, bsize } = statfsSync(parent);
+  if (bavail * bsize < space) {
+    throw new BenchmarkError(`checkpoint: ${parent} has ${bavail * bsize} bytes free and ${space} are needed; give another folder with --dir`);
+  }
+  const folder = mkdtempSync(join(parent, "moco-bench-"));
+  const env = { LIBTORCH: torchFolder(options.python), OMP_NUM_THREADS: String(options.threads) };
+  const settings = JSON.stringify({ threads: options.threads });
+  const scripts = {
+    ours: fileURLToPath(new URL("./peers/checkpoint.js", import.meta.url)),
+    torch: fileURLToPath(new URL("../../../scripts/bench/peers/checkpoint.py", import.meta.url)),
+  };
+  const sides = ["ours", "torch"] as const;
+  type Side = (typeof sides)[number];
+  const start = (side: Side): Peer => new Peer(side, side === "ours" ? process.execPath : options.python, [scripts[side], settings], env);
+  const once = async <T>(side: Side, request: CheckpointRequest): Promise<T> => {
+    const peer = start(side);
+    try {
+      return await peer.ask<T>(JSON.stringify(request));
+    } finally {
+      peer.close();
+    }
+  };
+  const say = (text: string): void => void process.stderr.write(`${text}\n`);
+
+  try {
+    const path = join(folder, "checkpoint.pth.tar");
+    await once("ours", { do: "make", arch, mlpDim, path });
+    const fileBytes = statSync(path).size;
+    say(`${arch} with AdamW's state: ${fileBytes} bytes`);
+
+    const loads = { ours: [] as LoadAnswer[], torch: [] as LoadAnswer[] };
+    for (let round = 0; round <= options.rounds; round++) {
+      for (const side of sides) {
+        const answer = await once<LoadAnswer>(side, { do: "load", path });
+        say(`load ${round}, ${side}: ${answer.seconds.toFixed(3)} s`);
+        if (round > 0) loads[side].push(answer); // the first puts the file into the page cache
+      }
+    }
+
+    const saves = { durable: { ours: [] as number[], torch: [] as number[] }, plain: { ours: [] as number[], torch: [] as number[] } };
+    const peers = { ours: start("ours"), torch: start("torch") };
+    let stall: StallAnswer;
+    try {
+      for (const side of sides) await peers[side].ask(JSON.stringify({ do: "hold", path } satisfies CheckpointRequest));
+      for (let round = 0; round <= options.rounds; round++) {
+        for (const kind of ["durable", "plain"] as const) {
+          for (const side of sides) {
+            quietDisk();
+            const request: CheckpointRequest = { do: "save", path: join(folder, `${side}.pth.tar`), durable: kind === "durable" };
+            const { seconds } = await peers[side].ask<{ seconds: number }>(JSON.stringify(request));
+            say(`${kind} save ${round}, ${side}: ${seconds.toFixed(3)} s`);
+            if (round > 0) saves[kind][side].push(seconds);
+          }
+        }
+      }
+      peers.torch.close();
+      quietDisk();
+      const request: CheckpointRequest = { do: "stall", path: join(folder, "stall.pth.tar"), rounds: options.rounds };
+      stall = await peers.ours.ask<StallAnswer>(JSON.stringify(request));
+    } finally {
+      for (const side of sides) peers[side].close();
+    }
+
+    const compare = (a: readonly number[], b: readonly number[]): number => median(a.map((each, i) => each / (b[i] as number)));
+    const seconds = (side: Side): number[] => loads[side].map((answer) => answer.seconds);
+    const memory = (side: Side): number => median(loads[side].map((answer) => answer.extraBytes)) / fileBytes;
+    const ratios: Record<keyof typeof MEANINGS, number> = {
+      loadTime: compare(seconds("ours"), seconds("torch")),
+      loadExtraMemory: memory("ours"),
+      loadExtraMemoryTorch: memory("torch"),
+      saveTime: compare(saves.durable.ours, saves.durable.torch),
+      savePlainTime: compare(saves.plain.ours, saves.plain.torch),
+      saveTimeOverPlain: compare(saves.durable.ours, saves.plain.torch),
+      saveStall: stall.synchronous / median(stall.following),
+      saveStallFirst: stall.synchronous / stall.first,
+    };
+    const about = { arch, fileBytes, threads: options.threads, rounds: options.rounds, pageCache: "warm" };
+    return { ...describeRun("checkpoint", options.python, about), ratios, meanings: MEANINGS, raw: { loads, saves, stall } };
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+/** Waits until nothing is left to be written, so that a save does not wait for the one before. */
+function quietDisk(): void {
+  execFileSync("sync");
+}
