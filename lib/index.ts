@@ -3,4 +3,6 @@ export { createMoCo, MoCo, type CreateMoCoOptions } from "./moco/index.js";
 export { createModel, architectures, type CreateModelOptions } from "./models/index.js";
 export { Embedder, EmbedError, type EmbedderOptions } from "./train/embedder.js";
 export { pretrain, type PretrainHooks, type PretrainResult } from "./train/pretrain.js";
-export type { PretrainOptions } from "./train/pretrainOptions.js";
+export { PretrainOptionError, type PretrainOptions } from "./train/pretrainOptions.js";
+export { CheckpointSaveError } from "./train/checkpointFolder.js";
+export { ResumeError } from "./train/resumable.js";

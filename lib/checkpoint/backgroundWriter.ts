@@ -52,8 +52,8 @@ export class BackgroundWriter {
   /**
    * Copies the tensors and begins to write. When the promise resolves, they may change or be disposed of.
    *
-   * @throws CheckpointError for a value that cannot be written, for memory that is not there, and when the save before has failed; nothing is
-   * written then
+   * @throws CheckpointError for a value that cannot be written, for memory that is not there, and when the save before has failed;
+   * nothing is written then
    */
   async save(path: string, value: unknown): Promise<BackgroundSave> {
     const start = performance.now();

@@ -25,8 +25,8 @@ export function* piecesOf(parts: StorageBytes, size: number): Generator<Uint8Arr
 }
 
 /**
- * Up to so many bytes are read at once, on this thread: 10 microseconds from the page cache, where a round trip through another thread takes
- * 50 and more, and checkpoints have hundreds of small entries.
+ * Up to so many bytes are read at once, on this thread: 10 microseconds from the page cache, where a round trip through another thread
+ * takes 50 and more, and checkpoints have hundreds of small entries.
  */
 const SMALL_READ = 64 * 2 ** 10 + 512;
 

@@ -15,6 +15,11 @@ export interface CheckpointLimits {
   readonly marks: number;
   /** Entries of the unpickler's memo. */
   readonly memo: number;
+  /**
+   * Keys of dicts and items of sets that are numbers, whole ones below a million left out. JavaScript's engine hashes numbers without a secret, so
+   * that a file can choose many that meet in one place of a Map, where each takes a walk past all others.
+   */
+  readonly sparseNumbers: number;
   /** Containers inside containers. */
   readonly depth: number;
   /** Leaves of the whole value, counting a container that is referred to twice as two. */
@@ -37,6 +42,7 @@ export const defaultLimits: CheckpointLimits = {
   stack: 250_000,
   marks: 1000,
   memo: 4_000_000,
+  sparseNumbers: 20_000,
   depth: 200,
   leaves: 10_000_000,
   stringBytes: 16 * 2 ** 20,
@@ -62,8 +68,7 @@ export const cost = {
   dictEntry: 160,
   text: 48,
   number: 24,
-  memo: 24,
-  sparseMemo: 160,
+  memo: 32,
   bytes: 448,
   tensor: 2048,
   dimension: 64,

@@ -9,6 +9,8 @@ export interface PickleContext {
   fail(reason: string): never;
   /** Counts memory before it is taken. */
   charge(bytes: number, what: string): void;
+  /** Counts a number that becomes a key against `limits.sparseNumbers`. */
+  countNumber(key: number | bigint): void;
 }
 
 /** A class or function on the allow-list. `call` builds plain data from checked arguments; it never runs what a file names. */
@@ -55,11 +57,14 @@ export class PickleNamespace implements Stateful {
 /** A dict's key or a set's item: one of Python's hashable plain values. Throws `CheckpointError` for any other. */
 export function keyOf(key: unknown, context: PickleContext): unknown {
   switch (typeof key) {
-    case "string": case "number": case "boolean": case "bigint":
+    case "string": case "boolean":
+      return key;
+    case "number": case "bigint":
+      context.countNumber(key);
       return key;
     default:
       if (key === null || key instanceof PythonGlobal || isTuple(key)) return key;
-      if (key instanceof PythonFloat) return key.value; // as objects, two equal floats would be two keys
+      if (key instanceof PythonFloat) return keyOf(key.value, context); // as objects, two equal floats would be two keys
       context.fail(`a dict or set has ${describe(key)} as a key; expected a string, a number, None or a tuple`);
   }
 }

@@ -30,6 +30,7 @@ class PickleMachine implements PickleContext {
   readonly limits;
   position: number;
   #opcodeAt: number;
+  #sparseNumbers = 0;
   #stack: unknown[] = [];
   readonly #marks: number[] = [];
   readonly #memo: PickleMemo;
@@ -62,6 +63,12 @@ class PickleMachine implements PickleContext {
 
   charge(bytes: number, what: string): void {
     this.options.budget.charge(bytes, what, this.options.site, this.#opcodeAt);
+  }
+
+  countNumber(key: number | bigint): void {
+    if (typeof key === "number" && Number.isInteger(key) && key >= 0 && key < 1_000_000) return;
+    if (++this.#sparseNumbers <= this.limits.sparseNumbers) return;
+    this.fail(`more than ${this.limits.sparseNumbers} large, negative or broken numbers are keys, which no checkpoint needs`);
   }
 
   #execute(opcode: number): void {

@@ -34,7 +34,7 @@ export interface Checkpoint {
   [key: string]: unknown;
 }
 
-/** Storages read at the same time: enough that reading one overlaps with the checksum of another; more than cores only get in each other's way. */
+/** Storages read at the same time: enough that reading one overlaps with the checksum of another; more than cores would contend. */
 const PARALLEL = Math.max(2, Math.min(4, availableParallelism()));
 
 /**

@@ -9,8 +9,8 @@ const BLOCK_BYTES = 2 ** 30;
 const ALIGNMENT = 64;
 
 /**
- * Memory that other threads see, for a copy of a checkpoint's storages. It is kept from one copy to the next: fresh memory costs a page fault
- * for every 4 KiB, which takes longer than the copy itself.
+ * Memory that other threads see, for a copy of a checkpoint's storages. It is kept from one copy to the next: fresh memory costs a page
+ * fault for every 4 KiB, which takes longer than the copy itself.
  */
 export class SnapshotMemory {
   readonly blocks: SharedArrayBuffer[] = [];

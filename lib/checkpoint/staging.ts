@@ -1,4 +1,5 @@
 import * as torch from "../torch/index.js";
+import type { Tensor } from "../torch/index.js";
 import type { ArchivedStorage } from "./archive.js";
 import { withStorageBytes, type DescribedStorage } from "./tensorStorage.js";
 
@@ -10,12 +11,18 @@ const PIECE_BYTES = 4 * 2 ** 20;
  * costs more: each array buffer makes V8 collect garbage for memory that is not its own.
  */
 export class Staging {
-  /** Two, since one piece is written while the next is copied. */
-  readonly #buffers = [0, 1].map(() => {
-    const bytes = new Uint8Array(PIECE_BYTES);
-    return { bytes, tensor: torch.keep(torch.fromTypedArray(bytes)) };
-  });
+  readonly #buffers: { bytes: Uint8Array; tensor: Tensor }[];
   #next = 0;
+
+  /** @param storages all that will go through it */
+  constructor(storages: readonly DescribedStorage[]) {
+    const largest = storages.reduce((most, { reference }) => Math.max(most, reference.byteLength), 1);
+    // Two, since one piece is written while the next is copied.
+    this.#buffers = [0, 1].map(() => {
+      const bytes = new Uint8Array(Math.min(PIECE_BYTES, largest));
+      return { bytes, tensor: torch.keep(torch.fromTypedArray(bytes)) };
+    });
+  }
 
   /** A storage as `writeArchive` takes it. */
   archived(storage: DescribedStorage): ArchivedStorage {

@@ -61,7 +61,7 @@ function prepare(value: unknown, site: CheckpointSite, options: WriteOptions): (
   const tensors = new TensorStorages(site, keepRequiresGrad);
   const pickle = writePickle(value, site, (candidate) => tensors.describe(candidate));
   return async (sink) => {
-    using staging = new Staging();
+    using staging = new Staging(tensors.storages);
     await writeArchive(sink, pickle, tensors.storages.map((storage) => staging.archived(storage)));
   };
 }

@@ -25,7 +25,7 @@ export function register(program: Command): void {
     .option("--upstream <dir>", "checkout of facebookresearch/moco-v3 (step); its Python also needs torchvision and timm 0.4.9")
     .addOption(new Option("--threads <n>", "threads of one operator").argParser(wholeFrom(1, 1024)).default(2))
     .addOption(new Option("--rounds <n>", "measurements of each side").argParser(wholeFrom(1, 1000)).default(5))
-    .option("--dir <dir>", "where files are written that are measured and removed again (checkpoint: 6 GB); default: the system's temporary folder")
+    .option("--dir <dir>", "where measured files are written and removed again (checkpoint: 6 GB); default: the system's temporary folder")
     .option("--quick", "a small batch or model, to see that it runs")
     .option("--json", "print the whole result as JSON instead of writing benchmarks/results/NAME.json")
     .addHelpText("after", "\nExample:\n  $ moco bench step --python venv/bin/python --upstream ../moco-v3")

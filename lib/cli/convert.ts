@@ -32,10 +32,10 @@ export function register(program: Command): void {
     ].join("\n"))
     .action(async (input: string, output: string, flags: Flags) => {
       await ensureReady();
-      const { convertCheckpoint, isModelFolder, OutputExistsError } = await import("../checkpoint/index.js");
-      const { findCheckpoint } = await import("../train/checkpointFiles.js");
+      const { convertCheckpoint, OutputExistsError } = await import("../checkpoint/index.js");
+      const { findModel } = await import("../train/checkpointFiles.js");
       const { to, which, heads, force = false, json } = flags;
-      const file = (await isModelFolder(input)) ? input : findCheckpoint(input);
+      const file = await findModel(input);
       try {
         const { notes, ...result } = await convertCheckpoint(file, output, { to, which, numHeads: heads, force });
         for (const note of notes) process.stderr.write(`note: ${note}\n`);

@@ -56,7 +56,8 @@ export function register(program: Command): void {
 
 async function inspect(file: string, { json, tensors, keys, limit }: Flags): Promise<void> {
   const { inspectCheckpoint } = await import("../checkpoint/index.js");
-  const inspection = await inspectCheckpoint(await resolvePath(file));
+  const { findModel } = await import("../train/checkpointFiles.js");
+  const inspection = await inspectCheckpoint(await findModel(file));
   const accepts = keyFilter(keys);
   const chosen = inspection.tensors
     .filter(({ key, group }) => tensors !== "none" && (group === "model" || tensors === "all") && accepts(key));
@@ -66,19 +67,12 @@ async function inspect(file: string, { json, tensors, keys, limit }: Flags): Pro
 
 async function compare(fileA: string, fileB: string, { json, tensors, keys, limit, encoder, atol, rtol }: Flags): Promise<void> {
   const { compareCheckpoints } = await import("../checkpoint/index.js");
-  const comparison = await compareCheckpoints(await resolvePath(fileA), await resolvePath(fileB), {
+  const { findModel } = await import("../train/checkpointFiles.js");
+  const comparison = await compareCheckpoints(await findModel(fileA), await findModel(fileB), {
     encoder, atol, rtol, modelOnly: tensors === "model", accepts: keys === undefined ? undefined : keyFilter(keys),
   });
   process.stdout.write(json ? `${comparisonJson(comparison)}\n` : formatComparison(comparison, limit));
   if (!comparison.equal) process.exitCode = 1;
-}
-
-/** A run's folder stands for its latest checkpoint; one of Hugging Face for itself. */
-async function resolvePath(path: string): Promise<string> {
-  const { isModelFolder } = await import("../checkpoint/index.js");
-  if (await isModelFolder(path)) return path;
-  const { findCheckpoint } = await import("../train/checkpointFiles.js");
-  return findCheckpoint(path);
 }
 
 function keyFilter(patterns: readonly string[] | undefined): (key: string) => boolean {

@@ -1,5 +1,6 @@
 import { lstatSync, readdirSync, readlinkSync, statSync } from "node:fs";
 import { basename, dirname, isAbsolute, join, resolve } from "node:path";
+import { isModelFolder } from "../checkpoint/index.js";
 
 /** Where a run stands: `step` steps of `epoch` are done. */
 export interface Position {
@@ -44,7 +45,7 @@ export function positionOf(name: string): Position | null {
 }
 
 /** Orders the names of two checkpoints from the first to the furthest. */
-export function compareCheckpoints(a: string, b: string): number {
+export function byPosition(a: string, b: string): number {
   const [first, second] = [positionOf(a), positionOf(b)];
   if (first === null || second === null) throw new TypeError(`${first === null ? a : b} is not the name of a checkpoint`);
   return first.epoch - second.epoch || first.step - second.step;
@@ -52,7 +53,7 @@ export function compareCheckpoints(a: string, b: string): number {
 
 /** Names of a folder's checkpoints, from the first to the furthest; empty for a folder that does not exist. */
 export function checkpointsIn(folder: string): string[] {
-  return namesIn(folder).filter((name) => positionOf(name) !== null).sort(compareCheckpoints);
+  return namesIn(folder).filter((name) => positionOf(name) !== null).sort(byPosition);
 }
 
 function namesIn(folder: string): string[] {
@@ -111,4 +112,14 @@ export function requireFreshFolder(folder: string, resumedFrom: string | null = 
   throw new RunFolderError(
     `${folder} already holds a run (${found}); go on with it by --resume ${folder}, or give another folder with --out`,
   );
+}
+
+/**
+ * What a user means by `path` where any encoder will do: as `findCheckpoint`, and a folder with a model of Hugging Face's stands for
+ * itself.
+ *
+ * @throws CheckpointNotFoundError
+ */
+export async function findModel(path: string): Promise<string> {
+  return (await isModelFolder(path)) ? path : findCheckpoint(path);
 }

@@ -2,7 +2,7 @@ import { join } from "node:path";
 import { diskFiles, errorCode, type FileLayer } from "../checkpoint/durableFile.js";
 import { CheckpointError } from "../checkpoint/error.js";
 import { isAbandoned, temporaryOwner } from "../checkpoint/temporaryFile.js";
-import { checkpointName, compareCheckpoints, LAST_CHECKPOINT, positionOf, type Position } from "./checkpointFiles.js";
+import { checkpointName, byPosition, LAST_CHECKPOINT, positionOf, type Position } from "./checkpointFiles.js";
 import { pointedTo, pointTo } from "./checkpointPointer.js";
 import { requireRetention, superseded, type Retention } from "./checkpointRetention.js";
 
@@ -150,10 +150,10 @@ export class CheckpointFolder {
   async #newestComplete(failed: string): Promise<string | null | undefined> {
     if (this.#newest !== null) return this.#newest;
     try {
-      const names = (await this.files.list(this.path)).filter((name) => positionOf(name) !== null).sort(compareCheckpoints);
+      const names = (await this.files.list(this.path)).filter((name) => positionOf(name) !== null).sort(byPosition);
       const pointed = await pointedTo(this.path, this.files);
       if (pointed !== null && names.includes(pointed)) return pointed;
-      return names.filter((name) => compareCheckpoints(name, failed) < 0).at(-1) ?? null;
+      return names.filter((name) => byPosition(name, failed) < 0).at(-1) ?? null;
     } catch {
       return undefined;
     }

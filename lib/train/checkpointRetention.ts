@@ -1,4 +1,4 @@
-import { compareCheckpoints, positionOf } from "./checkpointFiles.js";
+import { byPosition, positionOf } from "./checkpointFiles.js";
 
 /** Which checkpoints of a run stay. With neither, all those of whole epochs do. */
 export interface Retention {
@@ -31,7 +31,7 @@ export function requireRetention({ keep, keepEvery }: Retention): void {
  * @param names all names in the folder
  */
 export function superseded(names: readonly string[], newest: string, { keep, keepEvery }: Retention): string[] {
-  const earlier = names.filter((name) => positionOf(name) !== null && compareCheckpoints(name, newest) < 0).sort(compareCheckpoints);
+  const earlier = names.filter((name) => positionOf(name) !== null && byPosition(name, newest) < 0).sort(byPosition);
   const isWhole = (name: string): boolean => !name.includes("_step_");
   const whole = [...earlier, newest].filter(isWhole);
   const prunes = keep != null || keepEvery != null;

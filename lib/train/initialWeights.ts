@@ -1,7 +1,7 @@
-import { isModelFolder, readEncoderFile, type ReadEncoder, type ReadEncoderOptions } from "../checkpoint/index.js";
+import { readEncoderFile, type ReadEncoder, type ReadEncoderOptions } from "../checkpoint/index.js";
 import type { MoCo } from "../moco/index.js";
 import { VisionTransformer } from "../models/index.js";
-import { findCheckpoint } from "./checkpointFiles.js";
+import { findModel } from "./checkpointFiles.js";
 
 /** An encoder cannot be the beginning of a training: its weights would mean something else there. */
 export class InitialWeightsError extends Error {
@@ -15,7 +15,7 @@ export class InitialWeightsError extends Error {
  * @throws CheckpointNotFoundError, CheckpointError or ConvertError
  */
 export async function readEncoder(path: string, options: ReadEncoderOptions = {}): Promise<ReadEncoder> {
-  return readEncoderFile((await isModelFolder(path)) ? path : findCheckpoint(path), options);
+  return readEncoderFile(await findModel(path), options);
 }
 
 /**

@@ -101,7 +101,7 @@ export async function pretrain(options: PretrainOptions, hooks: PretrainHooks = 
     saved?.dispose();
 
     if (start.epoch >= epochs) hooks.onWarning?.(`nothing is left to do: ${start.epoch} of ${epochs} epochs are done; ask for more epochs`);
-    await recorder.start({ recipe, facts, start, resumedFrom: saved?.path ?? null, knownBad: loader.bad.length }, moco);
+    await recorder.start({ recipe, facts, start, resumedFrom: saved?.path ?? null, knownBad: loader.bad.length }, trainee);
     moco.train();
 
     let steps = 0;
@@ -138,7 +138,7 @@ export async function pretrain(options: PretrainOptions, hooks: PretrainHooks = 
         await nextTurn(); // signals arrive in between
         const position = step < stepsPerEpoch ? { epoch, step } : { epoch: epoch + 1, step: 0 };
         if (position.epoch < epochs) stop = hooks.signal?.aborted ? "interrupted" : steps === recipe.stopAfter ? "stop-after" : null;
-        if (stop || isSaveDue(recipe, position, stepsPerEpoch)) await recorder.save(trainee, position, facts, loader.bad);
+        if (stop || isSaveDue(recipe, position, stepsPerEpoch)) await recorder.save(position, loader.bad);
         if (stop) break training;
       }
     }

@@ -1,7 +1,6 @@
 import { readFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import type { BadImage } from "../data/index.js";
-import type { MoCo } from "../moco/index.js";
 import { RUN_LOG, RunLog, type EndEntry, type RunEntry, type StepEntry } from "../report/index.js";
 import { packageRoot } from "../setup/packageRoot.js";
 import * as torch from "../torch/index.js";
@@ -31,6 +30,7 @@ export class RunRecorder {
   #log: RunLog | null = null;
   #saver: CheckpointSaver | null = null;
   #stepsPerEpoch = 0;
+  #stepsDone = 0;
   #started = performance.now();
   #stepEnded = performance.now();
   #badImages = 0;
@@ -44,7 +44,7 @@ export class RunRecorder {
   }
 
   /** Opens the log, in a folder that is made if need be, and tells the listener. The first step's time counts from here. */
-  async start({ recipe, facts, start, resumedFrom, knownBad }: RunStart, moco: MoCo): Promise<void> {
+  async start({ recipe, facts, start, resumedFrom, knownBad }: RunStart, trainee: Trainee): Promise<void> {
     const { arch, seed, images, stepsPerEpoch } = facts;
     const entry: RunEntry = {
       kind: "run",
@@ -60,15 +60,14 @@ export class RunRecorder {
     };
     if (this.folder !== null) {
       const { keep, keepEvery, saveInBackground } = recipe;
-      this.#saver = await CheckpointSaver.open(
-        this.folder, { keep, keepEvery, background: saveInBackground }, (save) => this.#saved(save),
-      );
+      const options = { keep, keepEvery, background: saveInBackground };
+      this.#saver = await CheckpointSaver.open(this.folder, trainee, facts, options, (save) => this.#saved(save));
       this.#log = new RunLog(join(this.folder, RUN_LOG));
       this.#log.write(entry);
     }
     this.#badImages = knownBad;
     this.#stepsPerEpoch = stepsPerEpoch;
-    await this.hooks.onStart?.(entry, moco);
+    await this.hooks.onStart?.(entry, trainee.moco);
     this.#started = this.#stepEnded = performance.now();
   }
 
@@ -77,6 +76,7 @@ export class RunRecorder {
    * @throws CheckpointSaveError of a checkpoint that could not be written meanwhile
    */
   step(facts: StepFacts, images: number, bad: readonly BadImage[]): void {
+    if (this.#stepsDone++ === 0) this.#saver?.reserve();
     this.#saver?.check();
     const now = performance.now();
     const stepMs = now - this.#stepEnded;
@@ -96,8 +96,8 @@ export class RunRecorder {
    *
    * @throws CheckpointSaveError of this save or of the one before
    */
-  async save(trainee: Trainee, position: Position, facts: RunFacts, bad: readonly BadImage[]): Promise<void> {
-    await this.#saver?.save(trainee, position, facts, bad.map(({ index }) => index));
+  async save(position: Position, bad: readonly BadImage[]): Promise<void> {
+    await this.#saver?.save(position, bad.map(({ index }) => index));
   }
 
   #saved({ path, position, stallMs, totalMs, warning }: FinishedSave): void {

@@ -45,8 +45,8 @@ const MEANINGS = {
 };
 
 /**
- * Loading and saving a checkpoint of a MoCo run with AdamW's state, beside `torch.load(weights_only=True)` and `torch.save` of the same values,
- * alternating; and for how long a save in the background holds up a training loop.
+ * Loading and saving a checkpoint of a MoCo run with AdamW's state, beside `torch.load(weights_only=True)` and `torch.save` of the same
+ * values, alternating; and for how long a save in the background holds up a training loop.
  *
  * Each load is in a fresh process, with the file in the page cache. Before each save the disk is quiet (`sync`).
  */
@@ -55,7 +55,8 @@ export async function benchmarkCheckpoint(options: BenchmarkOptions): Promise<Be
   const parent = options.dir ?? tmpdir();
   const { bavail, bsize } = statfsSync(parent);
   if (bavail * bsize < space) {
-    throw new BenchmarkError(`checkpoint: ${parent} has ${bavail * bsize} bytes free and ${space} are needed; give another folder with --dir`);
+    const free = bavail * bsize;
+    throw new BenchmarkError(`checkpoint: ${parent} has ${free} bytes free and ${space} are needed; give another folder with --dir`);
   }
   const folder = mkdtempSync(join(parent, "moco-bench-"));
   const env = { LIBTORCH: torchFolder(options.python), OMP_NUM_THREADS: String(options.threads) };

@@ -38,7 +38,9 @@ export function geometricMean(values: readonly number[]): number {
   return Math.exp(values.reduce((sum, value) => sum + Math.log(value), 0) / values.length);
 }
 
-export function describeRun(name: string, python: string, settings: Record<string, unknown>): Omit<BenchmarkResult, "ratios" | "meanings" | "raw"> {
+export function describeRun(
+  name: string, python: string, settings: Record<string, unknown>,
+): Omit<BenchmarkResult, "ratios" | "meanings" | "raw"> {
   const { libtorch, capability } = libtorchVersion();
   return {
     name,

@@ -33,7 +33,7 @@ export interface CampaignResult {
 }
 
 /** Inputs given to a worker at a time. */
-const BATCH = 2000;
+const BATCH = 500;
 const HANG_SECONDS = 10;
 /** Megabytes of JavaScript objects that a worker may hold; a reader that fills them dies, and its input is a finding. */
 const HEAP_MEGABYTES = 256;

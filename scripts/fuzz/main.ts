@@ -106,8 +106,8 @@ async function campaign(target: string, flags: Flags): Promise<number> {
 function summary({ tally, findings, seconds, memoryRatio }: CampaignResult): string {
   const percent = (depth: string): string => `${((100 * (tally.depths[depth] ?? 0)) / Math.max(1, tally.inputs)).toFixed(1)} %`;
   const rate = (tally.inputs / Math.max(seconds, 0.001)).toFixed(0);
-  return `${tally.inputs} inputs in ${seconds.toFixed(0)} s (${rate}/s), ${percent("value")} read, ${percent("container")} refused by the ` +
-    `container, memory ${(100 * memoryRatio).toFixed(0)} % of the limit, ${findings.length} findings   `;
+  return `${tally.inputs} inputs in ${seconds.toFixed(0)} s (${rate}/s), ${percent("value")} read, ${percent("container")} refused by ` +
+    `the container, memory ${(100 * memoryRatio).toFixed(0)} % of the limit, ${findings.length} findings   `;
 }
 
 /** Runs one input, and makes it smaller when it shows a fault. Hangs and crashes happen here too: that is what it is for. */

@@ -60,7 +60,8 @@ function probe(
   const warmUp = fileURLToPath(new URL("../../../test/fixtures/unsafe/control_zip.pth", import.meta.url));
   const output = execFileSync(process.execPath, [script, warmUp, path],
     { encoding: "utf8", env: childEnvironment({ OMP_NUM_THREADS: "1" }) });
-  const { refused, offset, rise, seconds } = JSON.parse(output) as Pick<MemoryFigure, "refused" | "rise" | "seconds"> & { offset: number | null };
+  type Answer = Pick<MemoryFigure, "refused" | "rise" | "seconds"> & { offset: number | null };
+  const { refused, offset, rise, seconds } = JSON.parse(output) as Answer;
   const fileBytes = statSync(path).size;
   return { figure: { kind, fileBytes, items, refused, rise, limit: 2 * fileBytes + ALLOWANCE, seconds }, offset };
 }

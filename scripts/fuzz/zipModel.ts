@@ -45,7 +45,13 @@ class Layout {
     this.bytes = Buffer.allocUnsafe(capacity);
   }
 
+  /** A directory that lists an entry several times is longer than what was foreseen. */
+  #reserve(count: number): void {
+    if (this.length + count > this.bytes.length) this.bytes = Buffer.concat([this.bytes, Buffer.alloc(this.bytes.length + count)]);
+  }
+
   field(width: 2 | 4 | 8, value: number): void {
+    this.#reserve(width);
     if (width === 8) this.bytes.writeBigUInt64LE(BigInt(value), this.length);
     else this.bytes.writeUIntLE(value, this.length, width);
     this.fields.push({ at: this.length, width });
@@ -53,11 +59,13 @@ class Layout {
   }
 
   append(bytes: Uint8Array): void {
+    this.#reserve(bytes.length);
     this.bytes.set(bytes, this.length);
     this.length += bytes.length;
   }
 
   zeros(count: number): void {
+    this.#reserve(count);
     this.bytes.fill(0, this.length, this.length + count);
     this.length += count;
   }

@@ -29,7 +29,7 @@ afterEach(async () => {
   jest.restoreAllMocks();
 });
 
-/** Tensors of many kinds: shared storage, a view into the middle, transposed, empty, 0-dim, of every element size, one that needs a gradient. */
+/** Tensors of many kinds: shared storage, a view into the middle, transposed, empty, 0-dim, every element size, one with requiresGrad. */
 function state(seed = 1): { value: Record<string, unknown>; weight: torch.Tensor } {
   torch.manualSeed(seed);
   return torch.scope(() => {

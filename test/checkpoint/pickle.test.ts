@@ -30,6 +30,11 @@ describe("values", () => {
     await expect(parsePickle(pickle("(K", 1, "l"))).resolves.toEqual([1]);
   });
 
+  test("the memo may begin at 1, as Python 2 counts, and MEMOIZE counts entries", async () => {
+    await expect(parsePickle(pickle("(K", 5, "q", 1, "K", 6, 0x94, "h", 1, "l"))).resolves.toEqual([5, 6, 6]);
+    await expect(parsePickle(pickle("(K", 5, "q", 1, "K", 6, "q", 2, "h", 1, "h", 2, "l"))).resolves.toEqual([5, 6, 5, 6]);
+  });
+
   test("a container that occurs twice stays one", async () => {
     const [first, second] = (await parsePickle(pickle("]", "(", "]q", 1, "h", 1, "e"))) as unknown[];
     expect(first).toBe(second);
@@ -121,6 +126,11 @@ describe("what is refused", () => {
     ["opcodes", { limits: { opcodes: 5 } }, pickle("]NaNaNa"), /more than 5 opcodes/],
     ["stack", { limits: { stack: 3 } }, pickle("(NNNNt"), /more than 3 values/],
     ["marks", { limits: { marks: 3 } }, pickle("(((("), /more than 3 containers/],
+    [
+      "large numbers as keys", { limits: { sparseNumbers: 1 } },
+      pickle("}(", integer(-7), "K", 1, integer(2 ** 30), "K", 2, "u"), /more than 1 large, negative or broken numbers are keys/,
+    ],
+    ["a gap in the memo", {}, pickle("Nr", 0xe9, 3, 0, 0), /memo entry 1001 is set when there are 0/],
     ["memo", { limits: { memo: 2 } }, pickle("Nq", 0, "q", 1, "q", 2), /more than 2 memo/],
     ["depth", { limits: { depth: 3 } }, pickle("]]]]aaa"), /more than 3 deep/],
     ["leaves", { limits: { leaves: 3 } }, pickle("](NNNNe"), /more than 3 leaves/],

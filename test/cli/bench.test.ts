@@ -22,7 +22,9 @@ test("an unknown benchmark is wrong usage, and the known ones are listed", async
   const words = ["bench", "checkpoint", "--quick", "--rounds", "1", "--python", testPython!, "--dir", folder, "--json"];
   const { code, stdout, stderr } = await startMoco(words);
   expect({ code, stderr: code === 0 ? "" : stderr }).toEqual({ code: 0, stderr: "" });
-  const { name, ratios, meanings } = JSON.parse(stdout) as { name: string; ratios: Record<string, number>; meanings: Record<string, string> };
+  const { name, ratios, meanings } = JSON.parse(stdout) as {
+    name: string; ratios: Record<string, number>; meanings: Record<string, string>;
+  };
   expect(name).toBe("checkpoint");
   expect(Object.keys(ratios)).toEqual([
     "loadTime", "loadExtraMemory", "loadExtraMemoryTorch", "saveTime", "savePlainTime", "saveTimeOverPlain", "saveStall", "saveStallFirst",

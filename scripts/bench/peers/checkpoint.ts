@@ -61,7 +61,7 @@ const withoutSync: FileLayer = {
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
-/** A training loop as far as saving is concerned: steps that hold this thread and all of libtorch's, and a turn of the event loop in between. */
+/** A training loop as far as saving is concerned: steps that hold this thread and libtorch's, and a turn of the event loop in between. */
 async function trainUntil(isDone: () => boolean): Promise<number> {
   const matrix = torch.randn([1024, 1024]);
   const start = performance.now();
