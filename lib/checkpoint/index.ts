@@ -1,12 +1,12 @@
 /** PyTorch checkpoints, read without executing anything and written so that PyTorch opens them. */
 export { readCheckpoint, type Checkpoint, type ReadOptions } from "./readCheckpoint.js";
 export { writeCheckpoint, type WriteOptions } from "./writeCheckpoint.js";
-export { BackgroundWriter, type BackgroundSave, type BackgroundWriterOptions } from "./backgroundWriter.js";
+export { BackgroundWriter, type BackgroundSave, type BackgroundWriterOptions } from "./background/backgroundWriter.js";
 export { CheckpointError } from "./error.js";
 export { defaultLimits, type CheckpointLimits } from "./limits.js";
 export { OrderedDict, PythonComplex, PythonFloat, PythonGlobal, PythonObject, PythonTuple, TorchSize } from "./pythonValues.js";
 export { addPrefix, hasPrefix, MODULE_PREFIX, selectPrefix, StateDictKeyError, stripPrefix, toStateDict } from "./keys.js";
-export { writeDurably } from "./durableFile.js";
+export { writeDurably } from "./files/durableFile.js";
 export { disposeTensors } from "./dispose.js";
 export { recogniseCheckpoint, backboneOf, type CheckpointKind, type RecognisedCheckpoint, type WhichEncoder } from "./encoder/recognise.js";
 export { inspectCheckpoint, type InspectedTensor, type Inspection } from "./inspect/inspectCheckpoint.js";

@@ -1,13 +1,13 @@
-import { lookUpGlobal } from "./allowedGlobals.js";
+import { lookUpGlobal } from "./pickle/allowedGlobals.js";
 import { readParts, type ByteSource, type StorageBytes } from "./byteSource.js";
 import { CheckpointError, printable } from "./error.js";
 import { cost, MemoryBudget } from "./limits.js";
 import type { ParsedCheckpoint, ParseOptions } from "./parsedCheckpoint.js";
-import { describe, PickleDict, TruncatedPickle, type PickleContext } from "./pickleObjects.js";
-import { readPickle } from "./pickleReader.js";
+import { describe, PickleDict, TruncatedPickle, type PickleContext } from "./pickle/pickleObjects.js";
+import { readPickle } from "./pickle/pickleReader.js";
 import { StorageReference, TypedStorage } from "./references.js";
 import { itemSize } from "./storageTypes.js";
-import { storageId } from "./zipCheckpoint.js";
+import { storageId } from "./zip/zipCheckpoint.js";
 
 /** The number that the first pickle of a legacy file holds. */
 const MAGIC = 0x1950a86a20f9469cfc6cn;

@@ -5,7 +5,7 @@ import { MemoryBudget } from "./limits.js";
 import type { ParsedCheckpoint, ParseOptions } from "./parsedCheckpoint.js";
 import { isSafetensors, parseSafetensors } from "./safetensors/parseSafetensors.js";
 import { checkStructure } from "./structure.js";
-import { parseZipCheckpoint } from "./zipCheckpoint.js";
+import { parseZipCheckpoint } from "./zip/zipCheckpoint.js";
 
 /**
  * Recognises a checkpoint's format and reads everything but the tensors' bytes. The value's structure has been checked: it can be

@@ -1,5 +1,5 @@
 import { dtypes, type DType } from "../torch/dtype.js";
-import { describe } from "./pickleObjects.js";
+import { describe } from "./pickle/pickleObjects.js";
 
 /**
  * A tensor's memory as a checkpoint names it. Where the bytes lie is known only once the pickle has been read: in a zip entry,

@@ -1,6 +1,6 @@
 import * as torch from "../torch/index.js";
 import type { Tensor } from "../torch/index.js";
-import type { ArchivedStorage } from "./archive.js";
+import type { ArchivedStorage } from "./zip/archive.js";
 import { withStorageBytes, type DescribedStorage } from "./tensorStorage.js";
 
 /** Small enough for the processor's cache, out of which the CRC is computed and the file written. */

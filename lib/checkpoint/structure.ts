@@ -1,8 +1,8 @@
 import { isDType } from "../torch/dtype.js";
 import { CheckpointError, type CheckpointSite } from "./error.js";
 import { cost, type CheckpointLimits, type MemoryBudget } from "./limits.js";
-import { NumpyArray } from "./numpyObjects.js";
-import { PickleDict, PickleNamespace } from "./pickleObjects.js";
+import { NumpyArray } from "./pickle/numpyObjects.js";
+import { PickleDict, PickleNamespace } from "./pickle/pickleObjects.js";
 import { OrderedDict, PythonFloat, PythonGlobal, PythonObject, PythonTuple } from "./pythonValues.js";
 import { TensorReference, TypedStorage } from "./references.js";
 

@@ -1,7 +1,7 @@
-import { writeArchive } from "./archive.js";
+import { writeArchive } from "./zip/archive.js";
 import { CheckpointError, type CheckpointSite } from "./error.js";
-import { diskFiles, writeDurably, type ByteSink, type FileLayer } from "./durableFile.js";
-import { writePickle } from "./pickleWriter.js";
+import { diskFiles, writeDurably, type ByteSink, type FileLayer } from "./files/durableFile.js";
+import { writePickle } from "./pickle/pickleWriter.js";
 import { prepareSafetensors } from "./safetensors/writeSafetensors.js";
 import { Staging } from "./staging.js";
 import { TensorStorages } from "./tensorStorage.js";

@@ -1,4 +1,4 @@
-import { errorCode } from "./durableFile.js";
+import { errorCode } from "./files/durableFile.js";
 import { CheckpointError } from "./error.js";
 
 /** The error of a checkpoint that could not be written, with a remedy where the system's error `cause` suggests one. */

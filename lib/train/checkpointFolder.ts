@@ -1,7 +1,7 @@
 import { join } from "node:path";
-import { diskFiles, errorCode, type FileLayer } from "../checkpoint/durableFile.js";
+import { diskFiles, errorCode, type FileLayer } from "../checkpoint/files/durableFile.js";
 import { CheckpointError } from "../checkpoint/error.js";
-import { isAbandoned, temporaryOwner } from "../checkpoint/temporaryFile.js";
+import { isAbandoned, temporaryOwner } from "../checkpoint/files/temporaryFile.js";
 import { checkpointName, byPosition, LAST_CHECKPOINT, positionOf, type Position } from "./checkpointFiles.js";
 import { pointedTo, pointTo } from "./checkpointPointer.js";
 import { requireRetention, superseded, type Retention } from "./checkpointRetention.js";

@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { errorCode, putInPlace, writeFile, type FileLayer } from "../checkpoint/durableFile.js";
+import { errorCode, putInPlace, writeFile, type FileLayer } from "../checkpoint/files/durableFile.js";
 import { LAST_CHECKPOINT } from "./checkpointFiles.js";
 
 /** What the system answers where it has no symbolic or no hard links, or the user may not make any. */

@@ -24,7 +24,8 @@ interface LoadAnswer {
 
 /** What saving costs the training loop, in seconds. */
 export interface StallAnswer {
-  synchronous: number;
+  /** Synchronous saves, one before each in the background. */
+  synchronous: number[];
   /** The first save in the background, and the following ones. */
   first: number;
   following: number[];
@@ -100,7 +101,8 @@ export async function benchmarkCheckpoint(options: BenchmarkOptions): Promise<Be
       for (const side of sides) await peers[side].ask(JSON.stringify({ do: "hold", path } satisfies CheckpointRequest));
       for (let round = 0; round <= options.rounds; round++) {
         for (const kind of ["durable", "plain"] as const) {
-          for (const side of sides) {
+          // A disk that was written to is slower for a while: each side goes first as often as the other.
+          for (const side of round % 2 === 0 ? sides : [...sides].reverse()) {
             quietDisk();
             const request: CheckpointRequest = { do: "save", path: join(folder, `${side}.pth.tar`), durable: kind === "durable" };
             const { seconds } = await peers[side].ask<{ seconds: number }>(JSON.stringify(request));
@@ -127,8 +129,8 @@ export async function benchmarkCheckpoint(options: BenchmarkOptions): Promise<Be
       saveTime: compare(saves.durable.ours, saves.durable.torch),
       savePlainTime: compare(saves.plain.ours, saves.plain.torch),
       saveTimeOverPlain: compare(saves.durable.ours, saves.plain.torch),
-      saveStall: stall.synchronous / median(stall.following),
-      saveStallFirst: stall.synchronous / stall.first,
+      saveStall: median(stall.synchronous) / median(stall.following),
+      saveStallFirst: median(stall.synchronous) / stall.first,
     };
     const about = { arch, fileBytes, threads: options.threads, rounds: options.rounds, pageCache: "warm" };
     return { ...describeRun("checkpoint", options.python, about), ratios, meanings: MEANINGS, raw: { loads, saves, stall } };

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { MemorySource, type ByteSource } from "../../lib/checkpoint/byteSource.js";
 import { disposeTensors } from "../../lib/checkpoint/dispose.js";
-import type { FileLayer } from "../../lib/checkpoint/durableFile.js";
+import type { FileLayer } from "../../lib/checkpoint/files/durableFile.js";
 import { OrderedDict, writeCheckpoint } from "../../lib/checkpoint/index.js";
 import { readCheckpointFrom } from "../../lib/checkpoint/readCheckpoint.js";
 import * as torch from "../../lib/torch/index.js";

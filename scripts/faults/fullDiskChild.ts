@@ -3,7 +3,7 @@
  */
 import { appendFileSync, readdirSync, rmSync, statfsSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { diskFiles } from "../../lib/checkpoint/durableFile.js";
+import { diskFiles } from "../../lib/checkpoint/files/durableFile.js";
 import { checkpointName, type Position } from "../../lib/train/checkpointFiles.js";
 import { CheckpointSaveError } from "../../lib/train/checkpointFolder.js";
 import type { Retention } from "../../lib/train/checkpointRetention.js";

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
-import { temporaryOwner } from "../../lib/checkpoint/temporaryFile.js";
+import { temporaryOwner } from "../../lib/checkpoint/files/temporaryFile.js";
 import { findCheckpoint } from "../../lib/train/checkpointFiles.js";
 import type { Retention } from "../../lib/train/checkpointRetention.js";
 import { Random } from "../fuzz/random.js";

@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { putInPlace, writeFile, type FileLayer } from "../../lib/checkpoint/durableFile.js";
+import { putInPlace, writeFile, type FileLayer } from "../../lib/checkpoint/files/durableFile.js";
 import { checkpointName, LAST_CHECKPOINT } from "../../lib/train/checkpointFiles.js";
 import { CheckpointFolder } from "../../lib/train/checkpointFolder.js";
 import { pointTo } from "../../lib/train/checkpointPointer.js";

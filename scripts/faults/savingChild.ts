@@ -4,7 +4,7 @@
  */
 import { readFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
-import { diskFiles, type FileLayer } from "../../lib/checkpoint/durableFile.js";
+import { diskFiles, type FileLayer } from "../../lib/checkpoint/files/durableFile.js";
 import { checkpointName, checkpointsIn, positionOf, type Position } from "../../lib/train/checkpointFiles.js";
 import type { Retention } from "../../lib/train/checkpointRetention.js";
 import type { Scenario } from "./scenarios.js";

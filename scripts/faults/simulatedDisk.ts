@@ -1,5 +1,5 @@
 import { basename } from "node:path";
-import type { FileFacts, FileLayer, WritableFile } from "../../lib/checkpoint/durableFile.js";
+import type { FileFacts, FileLayer, WritableFile } from "../../lib/checkpoint/files/durableFile.js";
 
 /** What a folder holds, by name. */
 export type Listing = Map<string, Entry>;

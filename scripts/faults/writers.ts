@@ -1,4 +1,4 @@
-import { writeDurably, type FileLayer } from "../../lib/checkpoint/durableFile.js";
+import { writeDurably, type FileLayer } from "../../lib/checkpoint/files/durableFile.js";
 import type { Position } from "../../lib/train/checkpointFiles.js";
 import { CheckpointFolder } from "../../lib/train/checkpointFolder.js";
 import type { Retention } from "../../lib/train/checkpointRetention.js";

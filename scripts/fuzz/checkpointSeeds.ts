@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { Op } from "../../lib/checkpoint/pickleOpcodes.js";
-import { writePickle } from "../../lib/checkpoint/pickleWriter.js";
+import { Op } from "../../lib/checkpoint/pickle/pickleOpcodes.js";
+import { writePickle } from "../../lib/checkpoint/pickle/pickleWriter.js";
 import { OrderedDict, PythonFloat, PythonTuple, TorchSize } from "../../lib/checkpoint/pythonValues.js";
 import { contiguousStrides, StorageReference, TensorReference } from "../../lib/checkpoint/references.js";
 import { dtypes, type DType } from "../../lib/torch/dtype.js";

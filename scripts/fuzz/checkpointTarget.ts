@@ -1,5 +1,5 @@
 import { fileURLToPath } from "node:url";
-import { Op } from "../../lib/checkpoint/pickleOpcodes.js";
+import { Op } from "../../lib/checkpoint/pickle/pickleOpcodes.js";
 import { loadSeeds, type CheckpointSeeds, type LegacySeed, type ZipSeed } from "./checkpointSeeds.js";
 import type { Depth, FuzzInput, FuzzTarget } from "./fuzzTarget.js";
 import { mutateProgram } from "./pickleMutator.js";

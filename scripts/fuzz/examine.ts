@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { FileSource, MemorySource, type ByteSource } from "../../lib/checkpoint/byteSource.js";
 import { CheckpointError } from "../../lib/checkpoint/error.js";
 import { disposeTensors } from "../../lib/checkpoint/dispose.js";
-import { diskFiles, type FileLayer } from "../../lib/checkpoint/fileLayer.js";
+import { diskFiles, type FileLayer } from "../../lib/checkpoint/files/fileLayer.js";
 import { defaultLimits } from "../../lib/checkpoint/limits.js";
 import { OrderedDict, PythonObject } from "../../lib/checkpoint/pythonValues.js";
 import { readCheckpointFrom, type ReadOptions } from "../../lib/checkpoint/readCheckpoint.js";

@@ -1,4 +1,4 @@
-import { Op } from "../../lib/checkpoint/pickleOpcodes.js";
+import { Op } from "../../lib/checkpoint/pickle/pickleOpcodes.js";
 import {
   allOpcodes, argumentKind, bare, contentOf, long, withContent, withDouble, withInteger, type Instruction,
 } from "./pickleProgram.js";

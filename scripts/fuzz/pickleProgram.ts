@@ -1,4 +1,4 @@
-import { Op } from "../../lib/checkpoint/pickleOpcodes.js";
+import { Op } from "../../lib/checkpoint/pickle/pickleOpcodes.js";
 
 /** One opcode of a pickle, with its argument. Never changed: a mutated program shares the others with its origin. */
 export interface Instruction {

@@ -1,4 +1,4 @@
-import { Op } from "../../lib/checkpoint/pickleOpcodes.js";
+import { Op } from "../../lib/checkpoint/pickle/pickleOpcodes.js";
 import { bare, global, integer, long, text, withContent, withDouble, withInteger, type Instruction } from "./pickleProgram.js";
 import { weighted, type Random } from "./random.js";
 

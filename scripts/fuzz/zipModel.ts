@@ -1,5 +1,5 @@
 import { crc32 } from "node:zlib";
-import { Signature, SENTINEL16, SENTINEL32 } from "../../lib/checkpoint/zipFormat.js";
+import { Signature, SENTINEL16, SENTINEL32 } from "../../lib/checkpoint/zip/zipFormat.js";
 
 /** An entry of a zip that is being built, with what to do otherwise than a well-behaved program. */
 export interface ModelEntry {

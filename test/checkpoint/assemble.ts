@@ -1,10 +1,10 @@
 /** Builds checkpoints byte by byte, for tests of what no well-behaved program writes. */
 import { MemorySource } from "../../lib/checkpoint/byteSource.js";
-import type { ByteSink } from "../../lib/checkpoint/durableFile.js";
+import type { ByteSink } from "../../lib/checkpoint/files/durableFile.js";
 import { defaultLimits, type CheckpointLimits } from "../../lib/checkpoint/limits.js";
 import { parseCheckpoint } from "../../lib/checkpoint/parse.js";
 import { toJavaScript } from "../../lib/checkpoint/structure.js";
-import { ZipWriter } from "../../lib/checkpoint/zipWriter.js";
+import { ZipWriter } from "../../lib/checkpoint/zip/zipWriter.js";
 
 export class MemorySink implements ByteSink {
   readonly #parts: Buffer[] = [];

@@ -3,9 +3,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Worker } from "node:worker_threads";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, jest, test } from "@jest/globals";
-import { BackgroundWriter } from "../../lib/checkpoint/backgroundWriter.js";
+import { BackgroundWriter } from "../../lib/checkpoint/background/backgroundWriter.js";
 import { OrderedDict, readCheckpoint, writeCheckpoint, type CheckpointError } from "../../lib/checkpoint/index.js";
-import { SnapshotMemory } from "../../lib/checkpoint/snapshot.js";
+import { SnapshotMemory } from "../../lib/checkpoint/background/snapshot.js";
 import * as torch from "../../lib/torch/index.js";
 import { disposeTensors } from "../../lib/checkpoint/dispose.js";
 

@@ -2,7 +2,7 @@ import { link, mkdtemp, readdir, readFile, rm, symlink, lstat, writeFile } from 
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
-import { diskFiles, writeDurably, type FileLayer, type WritableFile } from "../../lib/checkpoint/durableFile.js";
+import { diskFiles, writeDurably, type FileLayer, type WritableFile } from "../../lib/checkpoint/files/durableFile.js";
 
 /** Files on disk whose operation number `failAt` (from 0) fails, `write` after half of its bytes. `log` lists the operations. */
 function failingFiles(failAt: number, log: string[], error = new Error("injected")): FileLayer {

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "@jest/globals";
 import { CheckpointError } from "../../lib/checkpoint/error.js";
 import { OrderedDict, PythonComplex, PythonFloat, PythonObject, PythonTuple, TorchSize } from "../../lib/checkpoint/pythonValues.js";
-import { writePickle } from "../../lib/checkpoint/pickleWriter.js";
+import { writePickle } from "../../lib/checkpoint/pickle/pickleWriter.js";
 import { integer, parsePickle, pickle, tensor, text } from "./assemble.js";
 
 const fault = (pattern: RegExp) => ({ name: "CheckpointError", reason: expect.stringMatching(pattern) });

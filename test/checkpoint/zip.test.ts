@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, test } from "@jest/globals";
 import { MemorySource } from "../../lib/checkpoint/byteSource.js";
 import { defaultLimits, MemoryBudget } from "../../lib/checkpoint/limits.js";
-import { ZipReader } from "../../lib/checkpoint/zipReader.js";
+import { ZipReader } from "../../lib/checkpoint/zip/zipReader.js";
 import { parseBytes, pickle, zipOf } from "./assemble.js";
 
 const CENTRAL = Buffer.from("PK\x01\x02", "latin1");

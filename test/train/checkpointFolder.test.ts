@@ -7,9 +7,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
-import { diskFiles, writeDurably, type FileLayer } from "../../lib/checkpoint/durableFile.js";
+import { diskFiles, writeDurably, type FileLayer } from "../../lib/checkpoint/files/durableFile.js";
 import { writeCheckpoint } from "../../lib/checkpoint/index.js";
-import { ABANDONED_AFTER, temporaryOwner, temporaryPath } from "../../lib/checkpoint/temporaryFile.js";
+import { ABANDONED_AFTER, temporaryOwner, temporaryPath } from "../../lib/checkpoint/files/temporaryFile.js";
 import {
   CheckpointNotFoundError, checkpointName, checkpointsIn, findCheckpoint, requireFreshFolder, RunFolderError, type Position,
 } from "../../lib/train/checkpointFiles.js";

@@ -1,6 +1,6 @@
 import * as torch from "../../torch/index.js";
 import type { Tensor } from "../../torch/index.js";
-import type { FileLayer } from "../durableFile.js";
+import type { FileLayer } from "../files/durableFile.js";
 import { addPrefix } from "../keys.js";
 import { OrderedDict } from "../pythonValues.js";
 import { writeCheckpoint } from "../writeCheckpoint.js";

@@ -1,7 +1,7 @@
 import { mkdir, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { diskFiles, writeDurably, type FileLayer } from "../durableFile.js";
-import { temporaryPath } from "../temporaryFile.js";
+import { diskFiles, writeDurably, type FileLayer } from "../files/durableFile.js";
+import { temporaryPath } from "../files/temporaryFile.js";
 
 /** What a file of the folder holds: a JSON value, or what a function writes under the path that it is given. */
 export type FolderContent = Record<string, Record<string, unknown> | ((path: string) => Promise<void>)>;

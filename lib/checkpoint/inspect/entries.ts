@@ -1,6 +1,6 @@
 import { crc32 } from "node:zlib";
 import { Tensor } from "../../torch/index.js";
-import { AllowedGlobal } from "../pickleObjects.js";
+import { AllowedGlobal } from "../pickle/pickleObjects.js";
 import { PythonComplex, PythonFloat, PythonGlobal, PythonObject } from "../pythonValues.js";
 
 /** A tensor of a checkpoint and where it lies. */

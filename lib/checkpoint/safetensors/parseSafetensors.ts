@@ -3,7 +3,7 @@ import { readParts, type ByteSource } from "../byteSource.js";
 import { CheckpointError, printable } from "../error.js";
 import type { MemoryBudget } from "../limits.js";
 import type { ParsedCheckpoint, ParseOptions } from "../parsedCheckpoint.js";
-import { PickleDict, PickleNamespace } from "../pickleObjects.js";
+import { PickleDict, PickleNamespace } from "../pickle/pickleObjects.js";
 import { contiguousStrides, StorageReference, TensorReference } from "../references.js";
 import { LONGEST_HEADER, readHeader, type HeaderTensor } from "./header.js";
 import { HeaderTokens } from "./headerTokens.js";

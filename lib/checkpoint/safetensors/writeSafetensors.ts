@@ -1,7 +1,7 @@
 import * as torch from "../../torch/index.js";
 import { Tensor } from "../../torch/index.js";
 import { piecesOf } from "../byteSource.js";
-import type { ByteSink } from "../durableFile.js";
+import type { ByteSink } from "../files/durableFile.js";
 import { CheckpointError, printable, type CheckpointSite } from "../error.js";
 import { sharedParts } from "../tensorStorage.js";
 import { elementTypeOf, writableDTypes } from "./elementTypes.js";

@@ -3,7 +3,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { open, unlink } from "node:fs/promises";
 import { createInterface } from "node:readline";
 import { addPrefix, BackgroundWriter, disposeTensors, readCheckpoint, writeCheckpoint } from "../../../lib/checkpoint/index.js";
-import { diskFiles, type FileLayer } from "../../../lib/checkpoint/durableFile.js";
+import { diskFiles, type FileLayer } from "../../../lib/checkpoint/files/durableFile.js";
 import { createMoCo } from "../../../lib/moco/index.js";
 import { AdamW } from "../../../lib/optim/index.js";
 import * as torch from "../../../lib/torch/index.js";
@@ -78,17 +78,18 @@ async function trainUntil(isDone: () => boolean): Promise<number> {
 }
 
 async function measureStall(path: string, rounds: number): Promise<StallAnswer> {
-  const begun = performance.now();
-  await writeCheckpoint(path, held);
-  const synchronous = (performance.now() - begun) / 1000;
+  const synchronous: number[] = [];
   const stalls: number[] = [];
   const written: number[] = [];
   let step = 0;
   await using writer = new BackgroundWriter();
   writer.reserve(held);
   const reserved = performance.now();
-  await trainUntil(() => performance.now() - reserved > 5000); // in a real run, minutes lie between the first step and the first save
+  await trainUntil(() => performance.now() - reserved > 20_000); // in a real run, minutes lie between the first step and the first save
   for (let round = 0; round <= rounds; round++) {
+    const begun = performance.now();
+    await writeCheckpoint(path, held);
+    synchronous.push((performance.now() - begun) / 1000);
     const start = performance.now();
     let done = false;
     const { stallMs, done: finished } = await writer.save(path, held);

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import { convertCheckpoint, readEncoderFile } from "../../../lib/checkpoint/index.js";
-import { diskFiles, type FileLayer } from "../../../lib/checkpoint/durableFile.js";
+import { diskFiles, type FileLayer } from "../../../lib/checkpoint/files/durableFile.js";
 import * as torch from "../../../lib/torch/index.js";
 import { fixturePath } from "../../support/fixtures.js";
 

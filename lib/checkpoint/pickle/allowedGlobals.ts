@@ -1,10 +1,10 @@
-import { dtypes, isDType, type DType } from "../torch/dtype.js";
+import { dtypes, isDType, type DType } from "../../torch/dtype.js";
 import { numpyGlobals } from "./numpyObjects.js";
 import { AllowedGlobal, checkCount, describe, keyOf, PickleDict, PickleNamespace, type PickleContext } from "./pickleObjects.js";
-import { PythonComplex, PythonFloat, PythonGlobal, PythonTuple, TorchSize } from "./pythonValues.js";
-import { cost } from "./limits.js";
-import { geometryFault, TensorReference, TypedStorage } from "./references.js";
-import { dtypeOfStorageClass, storageClassNames } from "./storageTypes.js";
+import { PythonComplex, PythonFloat, PythonGlobal, PythonTuple, TorchSize } from "../pythonValues.js";
+import { cost } from "../limits.js";
+import { geometryFault, TensorReference, TypedStorage } from "../references.js";
+import { dtypeOfStorageClass, storageClassNames } from "../storageTypes.js";
 
 /** `torch.FloatStorage` and so on, in a persistent id; a null dtype is `UntypedStorage`, counted in bytes. */
 export class StorageClass extends PythonGlobal {

@@ -1,10 +1,10 @@
 import { resolve } from "node:path";
 import { Worker } from "node:worker_threads";
-import { CheckpointError } from "./error.js";
-import { writePickle } from "./pickleWriter.js";
+import { CheckpointError } from "../error.js";
+import { writePickle } from "../pickle/pickleWriter.js";
 import { SnapshotMemory } from "./snapshot.js";
-import { TensorStorages } from "./tensorStorage.js";
-import { writeCheckpoint } from "./writeCheckpoint.js";
+import { TensorStorages } from "../tensorStorage.js";
+import { writeCheckpoint } from "../writeCheckpoint.js";
 import type { TouchJob, WriteJob, WriteReply } from "./writeJob.js";
 
 export interface BackgroundWriterOptions {

@@ -1,6 +1,6 @@
 import { crc32 } from "node:zlib";
-import { piecesOf, type StorageBytes } from "./byteSource.js";
-import type { ByteSink } from "./durableFile.js";
+import { piecesOf, type StorageBytes } from "../byteSource.js";
+import type { ByteSink } from "../files/durableFile.js";
 import { SENTINEL16, SENTINEL32, Signature } from "./zipFormat.js";
 
 /** PyTorch maps storages into memory straight from the file, and wants them aligned. */

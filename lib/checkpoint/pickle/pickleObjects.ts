@@ -1,6 +1,6 @@
-import { CheckpointError, type CheckpointSite } from "./error.js";
-import type { CheckpointLimits, MemoryBudget } from "./limits.js";
-import { PythonFloat, PythonGlobal, PythonObject } from "./pythonValues.js";
+import { CheckpointError, type CheckpointSite } from "../error.js";
+import type { CheckpointLimits, MemoryBudget } from "../limits.js";
+import { PythonFloat, PythonGlobal, PythonObject } from "../pythonValues.js";
 
 /** What a constructor or `__setstate__` may use of the running unpickler: its site for errors, its limits, its budget. */
 export interface PickleContext {

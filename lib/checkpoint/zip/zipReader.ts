@@ -1,7 +1,7 @@
 import { crc32 } from "node:zlib";
-import { piecesOf, type ByteSource, type StorageBytes } from "./byteSource.js";
-import { CheckpointError, printable, type CheckpointSite } from "./error.js";
-import { cost, type CheckpointLimits, type MemoryBudget } from "./limits.js";
+import { piecesOf, type ByteSource, type StorageBytes } from "../byteSource.js";
+import { CheckpointError, printable, type CheckpointSite } from "../error.js";
+import { cost, type CheckpointLimits, type MemoryBudget } from "../limits.js";
 import { Signature, SENTINEL16, SENTINEL32 } from "./zipFormat.js";
 
 /** One stored file of a zip. */

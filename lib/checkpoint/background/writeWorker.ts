@@ -1,10 +1,10 @@
 /** The thread that writes checkpoints for `BackgroundWriter`. It loads neither libtorch nor the addon. */
 import { closeSync, fsyncSync, openSync, writeSync } from "node:fs";
 import { parentPort } from "node:worker_threads";
-import { writeArchive, type ArchivedStorage } from "./archive.js";
-import { piecesOf } from "./byteSource.js";
-import { diskFiles, errorCode, writeDurably, type FileLayer } from "./durableFile.js";
-import { writeFailure } from "./writeFailure.js";
+import { writeArchive, type ArchivedStorage } from "../zip/archive.js";
+import { piecesOf } from "../byteSource.js";
+import { diskFiles, errorCode, writeDurably, type FileLayer } from "../files/durableFile.js";
+import { writeFailure } from "../writeFailure.js";
 import type { TouchJob, WriteJob, WriteReply } from "./writeJob.js";
 
 /** Bytes written at a time, so that the next ones' CRC is computed from the processor's cache. */

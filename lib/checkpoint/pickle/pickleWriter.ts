@@ -1,8 +1,8 @@
-import { CheckpointError, type CheckpointSite } from "./error.js";
+import { CheckpointError, type CheckpointSite } from "../error.js";
 import { Op } from "./pickleOpcodes.js";
-import { OrderedDict, PythonComplex, PythonFloat, PythonGlobal, PythonObject, PythonTuple, TorchSize } from "./pythonValues.js";
-import type { StorageReference, TensorReference } from "./references.js";
-import { itemSize, storageClassOf } from "./storageTypes.js";
+import { OrderedDict, PythonComplex, PythonFloat, PythonGlobal, PythonObject, PythonTuple, TorchSize } from "../pythonValues.js";
+import type { StorageReference, TensorReference } from "../references.js";
+import { itemSize, storageClassOf } from "../storageTypes.js";
 
 /** Containers inside containers; beyond it Python's own unpickler gives up too. */
 const DEEPEST = 200;

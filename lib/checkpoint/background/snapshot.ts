@@ -1,6 +1,6 @@
-import * as torch from "../torch/index.js";
-import type { Tensor } from "../torch/index.js";
-import { withStorageBytes, type TensorStorages } from "./tensorStorage.js";
+import * as torch from "../../torch/index.js";
+import type { Tensor } from "../../torch/index.js";
+import { withStorageBytes, type TensorStorages } from "../tensorStorage.js";
 import type { SnapshotStorage } from "./writeJob.js";
 
 /** Largest piece of shared memory; Node.js has typed arrays of at most 4 GiB. */

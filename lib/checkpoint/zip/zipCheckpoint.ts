@@ -1,13 +1,13 @@
-import { lookUpGlobal, StorageClass } from "./allowedGlobals.js";
-import type { ByteSource, StorageBytes } from "./byteSource.js";
-import { CheckpointError, printable } from "./error.js";
-import { cost, type MemoryBudget } from "./limits.js";
-import type { ParsedCheckpoint, ParseOptions } from "./parsedCheckpoint.js";
-import { describe, type PickleContext } from "./pickleObjects.js";
-import { readPickle } from "./pickleReader.js";
-import { PythonTuple } from "./pythonValues.js";
-import { StorageReference, TypedStorage } from "./references.js";
-import { itemSize } from "./storageTypes.js";
+import { lookUpGlobal, StorageClass } from "../pickle/allowedGlobals.js";
+import type { ByteSource, StorageBytes } from "../byteSource.js";
+import { CheckpointError, printable } from "../error.js";
+import { cost, type MemoryBudget } from "../limits.js";
+import type { ParsedCheckpoint, ParseOptions } from "../parsedCheckpoint.js";
+import { describe, type PickleContext } from "../pickle/pickleObjects.js";
+import { readPickle } from "../pickle/pickleReader.js";
+import { PythonTuple } from "../pythonValues.js";
+import { StorageReference, TypedStorage } from "../references.js";
+import { itemSize } from "../storageTypes.js";
 import { ZipReader, type ZipEntry } from "./zipReader.js";
 
 /**

@@ -1,5 +1,5 @@
 import { crc32 } from "node:zlib";
-import type { ByteSink } from "./durableFile.js";
+import type { ByteSink } from "../files/durableFile.js";
 import { ALIGNMENT, ZipWriter } from "./zipWriter.js";
 
 // A worker thread imports this file: neither it nor what it imports may load libtorch.

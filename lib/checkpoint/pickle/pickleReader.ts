@@ -1,12 +1,12 @@
 import { isUtf8 } from "node:buffer";
-import { CheckpointError, printable } from "./error.js";
-import { cost } from "./limits.js";
+import { CheckpointError, printable } from "../error.js";
+import { cost } from "../limits.js";
 import { Op } from "./pickleOpcodes.js";
 import {
   AllowedGlobal, checkCount, describe, isStateful, keyOf, PickleDict, type PickleContext, type PickleOptions, TruncatedPickle,
 } from "./pickleObjects.js";
 import { PickleMemo } from "./pickleMemo.js";
-import { PythonFloat, PythonGlobal, PythonObject, PythonTuple } from "./pythonValues.js";
+import { PythonFloat, PythonGlobal, PythonObject, PythonTuple } from "../pythonValues.js";
 
 /** Bytes of a global's module and name: each use of a global looks it up by them, so that long ones cost time again and again. */
 const LONGEST_NAME = 1000;

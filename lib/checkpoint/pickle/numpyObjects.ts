@@ -1,9 +1,9 @@
-import { dtypes, type DType } from "../torch/dtype.js";
-import { printable } from "./error.js";
-import { cost } from "./limits.js";
+import { dtypes, type DType } from "../../torch/dtype.js";
+import { printable } from "../error.js";
+import { cost } from "../limits.js";
 import { AllowedGlobal, describe, type PickleContext, type Stateful } from "./pickleObjects.js";
-import { PythonGlobal, PythonTuple } from "./pythonValues.js";
-import { contiguousStrides, geometryFault, StorageReference, TensorReference } from "./references.js";
+import { PythonGlobal, PythonTuple } from "../pythonValues.js";
+import { contiguousStrides, geometryFault, StorageReference, TensorReference } from "../references.js";
 
 /** numpy's kind letter and item size, against our dtypes. Object, string and record types are absent on purpose. */
 const dtypeByCode: Record<string, DType> = {

@@ -1,4 +1,4 @@
-import { cost } from "./limits.js";
+import { cost } from "../limits.js";
 import type { PickleContext } from "./pickleObjects.js";
 
 /** Entries that may be left out in a row. Picklers number them one by one, from 0 or (that of Python 2) from 1. */
