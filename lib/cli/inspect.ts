@@ -1,4 +1,5 @@
 import { type Command, Option } from "commander";
+import pc from "picocolors";
 import type { Comparison, InspectedTensor, Inspection } from "../checkpoint/index.js";
 import { ensureReady } from "../setup/index.js";
 import { formatComparison, formatInspection } from "./inspectReport.js";
@@ -17,6 +18,7 @@ interface Flags {
 
 const EXAMPLES = `
 Prints mean and standard deviation of every tensor (in float64, divided by n). In JSON, numbers that are not finite are null.
+The exit code is 1 for a file that is refused: damaged, or asking for code, of which what can be read without running it is shown.
 With OTHER, the exit code is 0 where the two are equal and 1 where they differ.
 
 Examples:
@@ -63,6 +65,9 @@ async function inspect(file: string, { json, tensors, keys, limit }: Flags): Pro
     .filter(({ key, group }) => tensors !== "none" && (group === "model" || tensors === "all") && accepts(key));
   const shown = chosen.slice(0, limit);
   process.stdout.write(json ? `${inspectionJson(inspection, shown)}\n` : formatInspection(inspection, shown, chosen.length));
+  if (inspection.refusal === null) return;
+  process.stderr.write(`${pc.red("error:")} ${inspection.refusal}\n`);
+  process.exitCode = 1;
 }
 
 async function compare(fileA: string, fileB: string, { json, tensors, keys, limit, encoder, atol, rtol }: Flags): Promise<void> {

@@ -1,27 +1,17 @@
-import { mkdtemp, rm } from "node:fs/promises";
 import { readdirSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
+import { describe, expect, test } from "@jest/globals";
 import {
   OrderedDict, PythonFloat, PythonTuple, readCheckpoint, writeCheckpoint, type Checkpoint,
 } from "../../lib/checkpoint/index.js";
 import * as torch from "../../lib/torch/index.js";
 import { Tensor, type DType } from "../../lib/torch/index.js";
 import { fixturePath } from "../support/fixtures.js";
+import { temporaryFolder } from "../support/temporaryFolder.js";
+import { expectNoTensorsLeft } from "../support/tensorsLeft.js";
 
-let folder: string;
-let tensorsBefore: number;
-
-beforeAll(async () => {
-  tensorsBefore = torch.memory().tensors;
-  folder = await mkdtemp(join(tmpdir(), "moco-checkpoint-"));
-});
-
-afterAll(async () => {
-  await rm(folder, { recursive: true });
-  expect(torch.memory().tensors).toBe(tensorsBefore);
-});
+const folder = temporaryFolder("checkpoint");
+expectNoTensorsLeft();
 
 /** A value with each tensor replaced by all that must survive: bytes, geometry, and which storage it shares. */
 function described(root: unknown): unknown {

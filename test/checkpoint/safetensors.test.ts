@@ -1,13 +1,14 @@
 import { copyFileSync, readdirSync, readFileSync } from "node:fs";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
+import { describe, expect, test } from "@jest/globals";
 import { disposeTensors, OrderedDict, readCheckpoint, writeCheckpoint } from "../../lib/checkpoint/index.js";
 import * as torch from "../../lib/torch/index.js";
 import { Tensor, type DType } from "../../lib/torch/index.js";
 import { fixturePath, readJson } from "../support/fixtures.js";
 import { runPython, testPython } from "../support/python.js";
+import { expectNoTensorsLeft } from "../support/tensorsLeft.js";
+import { temporaryFolder } from "../support/temporaryFolder.js";
 
 type State = OrderedDict<string, Tensor>;
 
@@ -18,18 +19,8 @@ interface Expected {
 
 const expected = readJson<Record<string, Expected>>("safetensors/expected.json");
 
-let folder: string;
-let tensorsBefore: number;
-
-beforeAll(async () => {
-  tensorsBefore = torch.memory().tensors;
-  folder = await mkdtemp(join(tmpdir(), "moco-safetensors-"));
-});
-
-afterAll(async () => {
-  await rm(folder, { recursive: true });
-  expect(torch.memory().tensors).toBe(tensorsBefore);
-});
+const folder = temporaryFolder("safetensors");
+expectNoTensorsLeft();
 
 function listed(state: ReadonlyMap<string, Tensor>): Expected["tensors"] {
   return [...state].map(([name, tensor]) => ({

@@ -1,17 +1,14 @@
 import { execFile } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import { afterAll, beforeAll, expect, test } from "@jest/globals";
+import { expect, test } from "@jest/globals";
 import { EmojiDrawings } from "../../lib/data/emojiDrawings.js";
+import { temporaryFolder } from "../support/temporaryFolder.js";
 
 const run = promisify(execFile);
 const main = fileURLToPath(new URL("../../lib/cli/main.js", import.meta.url));
-let folder: string;
-beforeAll(() => void (folder = mkdtempSync(join(tmpdir(), "moco-demo-"))));
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
+const folder = temporaryFolder("demo");
 
 interface Figures {
   recall1: number;

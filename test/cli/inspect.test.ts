@@ -1,22 +1,15 @@
-import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { afterAll, beforeAll, expect, test } from "@jest/globals";
+import { expect, test } from "@jest/globals";
 import { OrderedDict, writeCheckpoint } from "../../lib/checkpoint/index.js";
 import * as torch from "../../lib/torch/index.js";
 import { fixturePath } from "../support/fixtures.js";
 import { startMoco } from "./moco.js";
+import { temporaryFolder } from "../support/temporaryFolder.js";
+import { expectNoTensorsLeft } from "../support/tensorsLeft.js";
 
-let folder: string;
-let tensorsBefore: number;
-beforeAll(() => {
-  tensorsBefore = torch.memory().tensors;
-  folder = mkdtempSync(join(tmpdir(), "moco-inspect-"));
-});
-afterAll(() => {
-  rmSync(folder, { recursive: true });
-  expect(torch.memory().tensors).toBe(tensorsBefore);
-});
+const folder = temporaryFolder("inspect");
+expectNoTensorsLeft();
 
 const vit = fixturePath("checkpoints/vitmini_adamw_zip.pth.tar");
 const legacy = fixturePath("checkpoints/vitmini_adamw_legacy.pth.tar");
@@ -107,6 +100,13 @@ test("what cannot be read is told on standard error", async () => {
   expect(await startMoco(["inspect", vit, cut])).toMatchObject({ code: 1, stdout: "", stderr: expect.stringContaining("cut short") });
   expect((await startMoco(["inspect", join(folder, "none.pth")])).stderr).toMatch(/^error: there is no checkpoint .*none\.pth/);
   expect((await startMoco(["inspect", fixturePath("checkpoints/odd_zip.pth.tar"), vit, "--encoder"])).code).toBe(1);
+});
+
+test("a file that asks for code is described, and refused", async () => {
+  const hostile = await startMoco(["inspect", fixturePath("unsafe/01_zip_reduce_os_system.pth"), "--json"]);
+  expect(hostile.code).toBe(1);
+  expect(hostile.stderr).toMatch(/^error: .*01_zip_reduce_os_system\.pth \(.*data\.pkl, byte \d+\): the pickle asks for os\.system/);
+  expect(JSON.parse(hostile.stdout)).toMatchObject({ kind: "unknown", warnings: [expect.stringMatching(/^unknown-globals: /)] });
 });
 
 test("wrong usage", async () => {

@@ -1,12 +1,11 @@
 import { readFileSync } from "node:fs";
-import { afterAll, describe, expect, test } from "@jest/globals";
+import { describe, expect, test } from "@jest/globals";
 import { BadImageError, DataOptionError, evaluationBatches, loadImages, type ImageSource } from "../../lib/data/index.js";
-import * as torch from "../../lib/torch/index.js";
 import { fixturePath, readJson } from "../support/fixtures.js";
 import { golden, memorySource, synthetic } from "./pixels.js";
+import { expectNoTensorsLeft } from "../support/tensorsLeft.js";
 
-const tensorsBefore = torch.memory().tensors;
-afterAll(() => expect(torch.memory().tensors).toBe(tensorsBefore));
+expectNoTensorsLeft();
 
 const { val } = readJson<{ val: { file: string; source: string; resize: number; crop: number }[] }>("augment/manifest.json");
 const photographs: ImageSource = {

@@ -1,15 +1,15 @@
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
-import { afterAll, describe, expect, test } from "@jest/globals";
+import { describe, expect, test } from "@jest/globals";
 import {
   DataOptionError, ImageFolder, TooFewImagesError, TooManyBadImagesError, TwoViewLoader, type ImageSource, type TwoViewOptions,
 } from "../../lib/data/index.js";
 import * as torch from "../../lib/torch/index.js";
 import { fixturePath } from "../support/fixtures.js";
 import { memorySource, png, synthetic, withFolder } from "./pixels.js";
+import { expectNoTensorsLeft } from "../support/tensorsLeft.js";
 
-const tensorsBefore = torch.memory().tensors;
-afterAll(() => expect(torch.memory().tensors).toBe(tensorsBefore));
+expectNoTensorsLeft();
 
 interface Step {
   step: number;

@@ -4,9 +4,9 @@ import { createMoCo, type MoCo } from "../../lib/moco/index.js";
 import * as torch from "../../lib/torch/index.js";
 import { readJson } from "../support/fixtures.js";
 import { describeState, expectSameLaw, structure, type Description } from "../support/initialState.js";
+import { expectNoTensorsLeft } from "../support/tensorsLeft.js";
 
-const live = torch.memory().tensors;
-afterAll(() => expect(torch.memory().tensors).toBe(live));
+expectNoTensorsLeft();
 
 const cases = [
   { name: "moco_vit_small", encoder: "vit_small", stopGradConv1: false, temperature: 0.2 },

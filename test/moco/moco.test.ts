@@ -1,4 +1,4 @@
-import { afterAll, beforeEach, describe, expect, test } from "@jest/globals";
+import { beforeEach, describe, expect, test } from "@jest/globals";
 import { contrastiveLoss, createMoCo, MLPHead, MoCo, MoCoError, updateMomentumParameters } from "../../lib/moco/index.js";
 import { VisionTransformer } from "../../lib/models/index.js";
 import { Linear } from "../../lib/nn/index.js";
@@ -6,11 +6,11 @@ import { AdamW } from "../../lib/optim/index.js";
 import * as torch from "../../lib/torch/index.js";
 import type { Tensor } from "../../lib/torch/index.js";
 import { maxAbsolute, numbers, relativeL2 } from "../support/digest.js";
+import { expectNoTensorsLeft } from "../support/tensorsLeft.js";
 
 beforeEach(() => torch.manualSeed(0));
 
-const live = torch.memory().tensors;
-afterAll(() => expect(torch.memory().tensors).toBe(live));
+expectNoTensorsLeft();
 
 function tinyMoCo(options: { stopGradConv1?: boolean; stem?: "patch" | "conv" } = {}): MoCo {
   const patchSize = options.stem === "conv" ? 16 : 8;

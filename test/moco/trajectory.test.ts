@@ -1,5 +1,5 @@
 /** Six training steps against the reference: features, losses, first gradients, and the final state of both encoders and the optimiser. */
-import { afterAll, describe, expect, test } from "@jest/globals";
+import { describe, expect, test } from "@jest/globals";
 import { existsSync } from "node:fs";
 import { readCheckpoint } from "../../lib/checkpoint/index.js";
 import { createMoCo, type MoCo } from "../../lib/moco/index.js";
@@ -10,6 +10,7 @@ import type { Tensor } from "../../lib/torch/index.js";
 import { digestError, maxAbsolute, maxRelative, numbers, relativeL2, type Digest } from "../support/digest.js";
 import { fixturePath, readJson, readNpz } from "../support/fixtures.js";
 import { formulaParameter } from "../support/formula.js";
+import { expectNoTensorsLeft } from "../support/tensorsLeft.js";
 
 interface Manifest {
   hyper_parameters: {
@@ -45,8 +46,7 @@ interface Run {
   optimizerState: Values;
 }
 
-const live = torch.memory().tensors;
-afterAll(() => expect(torch.memory().tensors).toBe(live));
+expectNoTensorsLeft();
 
 function build({ hyper_parameters: sizes }: Manifest): MoCo {
   const { kind, img, patch, dim, depth, heads, div = 1 } = sizes;

@@ -1,10 +1,10 @@
 /** Every model against the reference: outputs, tokens, gradients and batch-normalisation buffers, in float64 and in float32. */
-import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
+import { beforeAll, describe, expect, test } from "@jest/globals";
 import { existsSync } from "node:fs";
-import * as torch from "../../lib/torch/index.js";
 import { digestError, maxRelative, relativeL2, type Digest } from "../support/digest.js";
 import { fixturePath, readJson, readNpy, readNpz } from "../support/fixtures.js";
 import { runGolden, sizesOf, type GoldenDigests, type GoldenRun, type Precision } from "./goldenModel.js";
+import { expectNoTensorsLeft } from "../support/tensorsLeft.js";
 
 const models = [
   "vit_tiny", "vit_tiny_stopgrad", "convvit_tiny", "resnet18_div16", "resnet50_div32",
@@ -20,8 +20,7 @@ const limits = {
   float32: { output: 1e-5, gradient: { vit: 2e-5, resnet: 1e-3 }, buffer: 1e-5 },
 };
 
-const live = torch.memory().tensors;
-afterAll(() => expect(torch.memory().tensors).toBe(live));
+expectNoTensorsLeft();
 
 /** The name of a file of this precision, or null where the fixture has none. */
 function goldenFile(model: string, stem: string, precision: Precision, extension: string): string | null {

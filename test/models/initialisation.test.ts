@@ -4,9 +4,9 @@ import { createModel, ResNet, type Encoder } from "../../lib/models/index.js";
 import * as torch from "../../lib/torch/index.js";
 import { readJson } from "../support/fixtures.js";
 import { describeState, expectSameLaw, structure, type Description } from "../support/initialState.js";
+import { expectNoTensorsLeft } from "../support/tensorsLeft.js";
 
-const live = torch.memory().tensors;
-afterAll(() => expect(torch.memory().tensors).toBe(live));
+expectNoTensorsLeft();
 
 const vits = ["vit_small", "vit_base", "vit_conv_small", "vit_conv_base"].flatMap((arch) => [
   { arch, stopGradConv1: false, file: `init/${arch}.json` },

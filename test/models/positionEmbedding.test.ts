@@ -1,9 +1,9 @@
 /** The fixed position embedding against the reference, on square and other grids. */
-import { afterAll, describe, expect, test } from "@jest/globals";
+import { describe, expect, test } from "@jest/globals";
 import { ModelConfigError, positionEmbedding2d } from "../../lib/models/index.js";
-import * as torch from "../../lib/torch/index.js";
 import { maxAbsolute } from "../support/digest.js";
 import { readJson, readNpy } from "../support/fixtures.js";
+import { expectNoTensorsLeft } from "../support/tensorsLeft.js";
 
 interface Item {
   file: string;
@@ -12,8 +12,7 @@ interface Item {
   grid_w: number;
 }
 
-const live = torch.memory().tensors;
-afterAll(() => expect(torch.memory().tensors).toBe(live));
+expectNoTensorsLeft();
 
 describe("positionEmbedding2d", () => {
   const { items, suggested_atol } = readJson<{ items: Item[]; suggested_atol: number }>("posembed/manifest.json");

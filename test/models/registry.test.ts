@@ -1,10 +1,10 @@
 /** Architectures by name. Parameter counts of the ResNets are torchvision's published ones. */
-import { afterAll, describe, expect, test } from "@jest/globals";
+import { describe, expect, test } from "@jest/globals";
 import { architectures, createModel, ResNet, UnknownArchitectureError, VisionTransformer } from "../../lib/models/index.js";
 import * as torch from "../../lib/torch/index.js";
+import { expectNoTensorsLeft } from "../support/tensorsLeft.js";
 
-const live = torch.memory().tensors;
-afterAll(() => expect(torch.memory().tensors).toBe(live));
+expectNoTensorsLeft();
 
 describe("createModel", () => {
   test.each([

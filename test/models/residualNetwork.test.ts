@@ -1,11 +1,11 @@
 /** ResNet options, names and errors beyond the golden data. */
-import { afterAll, describe, expect, test } from "@jest/globals";
+import { describe, expect, test } from "@jest/globals";
 import { ModelConfigError, ResNet, type ResNetOptions } from "../../lib/models/index.js";
 import { Linear } from "../../lib/nn/index.js";
 import * as torch from "../../lib/torch/index.js";
+import { expectNoTensorsLeft } from "../support/tensorsLeft.js";
 
-const live = torch.memory().tensors;
-afterAll(() => expect(torch.memory().tensors).toBe(live));
+expectNoTensorsLeft();
 
 const tiny: ResNetOptions = { block: "bottleneck", layers: [1, 1, 1, 1], width: 4, numClasses: 3 };
 

@@ -1,15 +1,15 @@
 /** What the golden data does not show: shapes, options, the head, the pieces of the forward pass, errors, memory. */
-import { afterAll, afterEach, beforeEach, describe, expect, test } from "@jest/globals";
+import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import { InputSizeError, ModelConfigError, VisionTransformer, type VisionTransformerOptions } from "../../lib/models/index.js";
 import { Linear, Sequential, type StateDict } from "../../lib/nn/index.js";
 import * as torch from "../../lib/torch/index.js";
 import type { Tensor } from "../../lib/torch/index.js";
 import { maxRelative, relativeL2 } from "../support/digest.js";
 import { numbers } from "../support/digest.js";
+import { expectNoTensorsLeft } from "../support/tensorsLeft.js";
 
 const tiny: VisionTransformerOptions = { imageSize: 16, patchSize: 8, embedDim: 16, depth: 2, numHeads: 2, numClasses: 5 };
-const live = torch.memory().tensors;
-afterAll(() => expect(torch.memory().tensors).toBe(live));
+expectNoTensorsLeft();
 
 describe("VisionTransformer", () => {
   let model: VisionTransformer;

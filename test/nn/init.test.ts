@@ -1,11 +1,11 @@
 /** Initialisers: bounds and spread of their laws, and the generator that they draw from. */
-import { afterAll, describe, expect, test } from "@jest/globals";
+import { describe, expect, test } from "@jest/globals";
 import { Conv2d, init, Linear } from "../../lib/nn/index.js";
 import * as torch from "../../lib/torch/index.js";
 import type { Tensor } from "../../lib/torch/index.js";
+import { expectNoTensorsLeft } from "../support/tensorsLeft.js";
 
-const live = torch.memory().tensors;
-afterAll(() => expect(torch.memory().tensors).toBe(live));
+expectNoTensorsLeft();
 
 function spread(tensor: Tensor): { mean: number; std: number; bound: number } {
   return torch.scope(() => {

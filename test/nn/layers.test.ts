@@ -1,14 +1,14 @@
 /** Layers against their definitions, worked out by hand. */
-import { afterAll, describe, expect, test } from "@jest/globals";
+import { describe, expect, test } from "@jest/globals";
 import {
   BatchNorm1d, BatchNorm2d, BatchNormError, Conv2d, GELU, Identity, LayerNorm, Linear, MaxPool2d, ReLU, Sequential,
 } from "../../lib/nn/index.js";
 import * as torch from "../../lib/torch/index.js";
 import type { Tensor } from "../../lib/torch/index.js";
 import { maxAbsolute, numbers } from "../support/digest.js";
+import { expectNoTensorsLeft } from "../support/tensorsLeft.js";
 
-const live = torch.memory().tensors;
-afterAll(() => expect(torch.memory().tensors).toBe(live));
+expectNoTensorsLeft();
 
 function expectClose(found: Tensor, expected: readonly number[], limit = 1e-6): void {
   expect(maxAbsolute(numbers(found), expected)).toBeLessThan(limit);

@@ -1,11 +1,11 @@
 /** The module base: registration, state, modes, conversion, lifetime. */
-import { afterAll, describe, expect, test } from "@jest/globals";
+import { describe, expect, test } from "@jest/globals";
 import { BatchNorm1d, Linear, Module, ReLU, Sequential, StateDictError } from "../../lib/nn/index.js";
 import * as torch from "../../lib/torch/index.js";
 import type { Tensor } from "../../lib/torch/index.js";
+import { expectNoTensorsLeft } from "../support/tensorsLeft.js";
 
-const live = torch.memory().tensors;
-afterAll(() => expect(torch.memory().tensors).toBe(live));
+expectNoTensorsLeft();
 
 class Net extends Module {
   readonly first: Linear;

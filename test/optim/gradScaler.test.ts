@@ -1,11 +1,11 @@
-import { afterAll, describe, expect, test } from "@jest/globals";
+import { describe, expect, test } from "@jest/globals";
 import { PythonFloat } from "../../lib/checkpoint/index.js";
 import { checkGradients, GradScaler, OptimizerStateError, SGD } from "../../lib/optim/index.js";
 import * as torch from "../../lib/torch/index.js";
 import type { Tensor } from "../../lib/torch/index.js";
+import { expectNoTensorsLeft } from "../support/tensorsLeft.js";
 
-const live = torch.memory().tensors;
-afterAll(() => expect(torch.memory().tensors).toBe(live));
+expectNoTensorsLeft();
 
 function parameter(gradient: number[] | null): Tensor {
   const param = torch.ones([2], {}).requiresGrad_();

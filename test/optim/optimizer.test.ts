@@ -1,10 +1,10 @@
-import { afterAll, describe, expect, test } from "@jest/globals";
+import { describe, expect, test } from "@jest/globals";
 import { AdamW, LARS, OptimizerOptionError, OptimizerStateError, SGD } from "../../lib/optim/index.js";
 import * as torch from "../../lib/torch/index.js";
 import type { Tensor } from "../../lib/torch/index.js";
+import { expectNoTensorsLeft } from "../support/tensorsLeft.js";
 
-const live = torch.memory().tensors;
-afterAll(() => expect(torch.memory().tensors).toBe(live));
+expectNoTensorsLeft();
 
 /** A parameter of ones with a gradient of the given values. */
 function parameter(gradient: number[], shape = [gradient.length]): Tensor {

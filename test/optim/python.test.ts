@@ -1,8 +1,6 @@
 /** States that PyTorch's optimisers and upstream's LARS save, continued here as they continue them; needs MOCO_TEST_PYTHON. */
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, describe, expect, test } from "@jest/globals";
+import { describe, expect, test } from "@jest/globals";
 import { disposeTensors, readCheckpoint } from "../../lib/checkpoint/index.js";
 import { AdamW, LARS, SGD, type Optimizer } from "../../lib/optim/index.js";
 import * as torch from "../../lib/torch/index.js";
@@ -31,13 +29,11 @@ torch.save({"params": [p.detach().clone() for p in params], "optimizer": optimiz
 for i in range(3, 5): step(i)
 print(json.dumps({"gradients": gradients.tolist(), "after": [p.flatten().tolist() for p in params]}))
 `;
+import { temporaryFolder } from "../support/temporaryFolder.js";
+import { expectNoTensorsLeft } from "../support/tensorsLeft.js";
 
-const live = torch.memory().tensors;
-const folder = mkdtempSync(join(tmpdir(), "moco-optim-"));
-afterAll(() => {
-  rmSync(folder, { recursive: true });
-  expect(torch.memory().tensors).toBe(live);
-});
+const folder = temporaryFolder("optim");
+expectNoTensorsLeft();
 
 const kinds: Record<string, (params: Tensor[]) => Pick<Optimizer, "loadStateDict" | "step" | "dispose" | "paramGroups">> = {
   AdamW: (params) => new AdamW(params), SGD: (params) => new SGD(params), LARS: (params) => new LARS(params),

@@ -1,12 +1,12 @@
 /** States that other programs saved, or other optimisers: what is taken, what is refused, and what is passed on. */
-import { afterAll, describe, expect, test } from "@jest/globals";
+import { describe, expect, test } from "@jest/globals";
 import { PythonFloat, PythonTuple } from "../../lib/checkpoint/index.js";
 import { AdamW, LARS, OptimizerStateError, SGD, type Optimizer } from "../../lib/optim/index.js";
 import * as torch from "../../lib/torch/index.js";
 import type { Tensor } from "../../lib/torch/index.js";
+import { expectNoTensorsLeft } from "../support/tensorsLeft.js";
 
-const live = torch.memory().tensors;
-afterAll(() => expect(torch.memory().tensors).toBe(live));
+expectNoTensorsLeft();
 
 type AnyOptimizer = Pick<Optimizer, "loadStateDict" | "stateDict" | "dispose" | "step">;
 

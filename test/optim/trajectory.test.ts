@@ -1,10 +1,11 @@
-import { afterAll, describe, expect, test } from "@jest/globals";
+import { describe, expect, test } from "@jest/globals";
 import { PythonFloat, readCheckpoint } from "../../lib/checkpoint/index.js";
 import { AdamW, LARS, SGD, type Optimizer } from "../../lib/optim/index.js";
 import * as torch from "../../lib/torch/index.js";
 import type { DType, Tensor } from "../../lib/torch/index.js";
 import { maxAbsolute, relativeL2 } from "../support/digest.js";
 import { fixturePath, readJson, readNpz, type NpyArray } from "../support/fixtures.js";
+import { expectNoTensorsLeft } from "../support/tensorsLeft.js";
 
 interface Manifest {
   config: { steps: number; lrs: number[]; kw: Record<string, number>; frozen?: string[] };
@@ -63,8 +64,7 @@ function tensorOf(array: NpyArray, dtype: DType): Tensor {
   return torch.scope(() => torch.tensor(array.data, array.shape).to(dtype));
 }
 
-const live = torch.memory().tensors;
-afterAll(() => expect(torch.memory().tensors).toBe(live));
+expectNoTensorsLeft();
 
 describe.each(Object.keys(optimizers) as Folder[])("%s", (folder) => {
   // One unit in the last place is 2.2e-16 there; the limits are those of the golden data.

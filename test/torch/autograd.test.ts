@@ -1,8 +1,8 @@
-import { afterAll, expect, test } from "@jest/globals";
+import { expect, test } from "@jest/globals";
 import * as torch from "../../lib/torch/index.js";
+import { expectNoTensorsLeft } from "../support/tensorsLeft.js";
 
-const before = torch.memory().tensors;
-afterAll(() => expect(torch.memory().tensors).toBe(before));
+expectNoTensorsLeft();
 
 test("backward fills the gradients of the leaves and adds to what is there", () => {
   torch.scope(() => {

@@ -1,10 +1,10 @@
-import { afterAll, describe, expect, test } from "@jest/globals";
+import { describe, expect, test } from "@jest/globals";
 import { native } from "../../lib/native.js";
 import * as torch from "../../lib/torch/index.js";
 import { isSupported, parseSchema } from "../../lib/torch/schema.js";
+import { expectNoTensorsLeft } from "../support/tensorsLeft.js";
 
-const before = torch.memory().tensors;
-afterAll(() => expect(torch.memory().tensors).toBe(before));
+expectNoTensorsLeft();
 
 describe("arguments", () => {
   test("by position, by name, and defaults", () => {

@@ -1,8 +1,8 @@
-import { afterAll, describe, expect, test } from "@jest/globals";
+import { describe, expect, test } from "@jest/globals";
 import * as torch from "../../lib/torch/index.js";
+import { expectNoTensorsLeft } from "../support/tensorsLeft.js";
 
-const before = torch.memory().tensors;
-afterAll(() => expect(torch.memory().tensors).toBe(before));
+expectNoTensorsLeft();
 
 describe("creation", () => {
   test("from nested arrays, with the dtypes PyTorch would choose", () => {

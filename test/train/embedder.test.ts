@@ -1,20 +1,18 @@
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
+import { describe, expect, test } from "@jest/globals";
 import { addPrefix, writeCheckpoint } from "../../lib/checkpoint/index.js";
 import { createMoCo } from "../../lib/moco/index.js";
 import { ResNet, VisionTransformer, type VisionTransformerOptions } from "../../lib/models/index.js";
 import * as torch from "../../lib/torch/index.js";
 import { Embedder } from "../../lib/train/embedder.js";
 import { fixturePath } from "../support/fixtures.js";
+import { temporaryFolder } from "../support/temporaryFolder.js";
+import { expectNoTensorsLeft } from "../support/tensorsLeft.js";
 
-const before = torch.memory().tensors;
-afterAll(() => expect(torch.memory().tensors).toBe(before));
+expectNoTensorsLeft();
 
-let folder: string;
-beforeAll(() => void (folder = mkdtempSync(join(tmpdir(), "moco-embed-"))));
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
+const folder = temporaryFolder("embed");
 
 const china = fixturePath("augment/files/china.jpg");
 const flower = fixturePath("augment/files/flower.jpg");

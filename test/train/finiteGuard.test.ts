@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { afterAll, describe, expect, test } from "@jest/globals";
+import { describe, expect, test } from "@jest/globals";
 import { createMoCo, type MoCo } from "../../lib/moco/index.js";
 import { AdamW, GradScaler, LARS } from "../../lib/optim/index.js";
 import { readRunLog } from "../../lib/report/index.js";
@@ -8,9 +8,9 @@ import { FiniteGuard, NonFiniteError } from "../../lib/train/finiteGuard.js";
 import type { PretrainOptions } from "../../lib/train/pretrainOptions.js";
 import { withFolder } from "../data/pixels.js";
 import { runTiny, tinyOptions } from "./tinyRun.js";
+import { expectNoTensorsLeft } from "../support/tensorsLeft.js";
 
-const tensorsBefore = torch.memory().tensors;
-afterAll(() => expect(torch.memory().tensors).toBe(tensorsBefore));
+expectNoTensorsLeft();
 
 function nonFiniteKeys(moco: MoCo): string[] {
   return torch.scope(() => [...moco.stateDict()].filter(([, tensor]) => !torch.isfinite(tensor).all().item()).map(([key]) => key));

@@ -1,9 +1,9 @@
-import { afterAll, expect, test } from "@jest/globals";
+import { expect, test } from "@jest/globals";
 import * as torch from "../../lib/torch/index.js";
 import { knnAccuracy, nearestNeighbours, recallAt } from "../../lib/train/knn.js";
+import { expectNoTensorsLeft } from "../support/tensorsLeft.js";
 
-const before = torch.memory().tensors;
-afterAll(() => expect(torch.memory().tensors).toBe(before));
+expectNoTensorsLeft();
 
 /** The same by plain loops over numbers. */
 function slowly(queries: number[][], gallery: number[][]): number[][] {

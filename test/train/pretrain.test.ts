@@ -1,6 +1,6 @@
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
-import { afterAll, describe, expect, test } from "@jest/globals";
+import { describe, expect, test } from "@jest/globals";
 import { TooFewImagesError, TooManyBadImagesError, TwoViewLoader } from "../../lib/data/index.js";
 import { createMoCo } from "../../lib/moco/index.js";
 import { UnknownArchitectureError } from "../../lib/models/index.js";
@@ -11,9 +11,9 @@ import { pretrain } from "../../lib/train/pretrain.js";
 import { PretrainOptionError, type PretrainOptions } from "../../lib/train/pretrainOptions.js";
 import { memorySource, withFolder } from "../data/pixels.js";
 import { runTiny, stateBytes, tinyOptions, tinyStepsPerEpoch } from "./tinyRun.js";
+import { expectNoTensorsLeft } from "../support/tensorsLeft.js";
 
-const tensorsBefore = torch.memory().tensors;
-afterAll(() => expect(torch.memory().tensors).toBe(tensorsBefore));
+expectNoTensorsLeft();
 
 test("a run is upstream's loop: schedule, loss, backward, step", async () => {
   let trained = new Map<string, Uint8Array>();

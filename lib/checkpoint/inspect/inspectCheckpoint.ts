@@ -35,6 +35,8 @@ export interface Inspection extends Omit<RecognisedCheckpoint, "state"> {
   /** In the file's order. */
   tensors: InspectedTensor[];
   warnings: Warning[];
+  /** Why everything else here refuses the file, which was read with inert placeholders; null for one that is not refused. */
+  refusal: string | null;
 }
 
 /**
@@ -76,6 +78,7 @@ function inspectContents({ file, format, fileBytes, value, config, refusal }: Fi
     warnings: findWarnings({
       recognised, tensors, topLevel: new Set(topLevel.keys()), unknownGlobals: [...globals], refused: refusal !== null,
     }),
+    refusal: refusal?.message ?? null,
   };
 }
 

@@ -1,12 +1,11 @@
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, expect, test } from "@jest/globals";
+import { expect, test } from "@jest/globals";
 import { convertCheckpoint, disposeTensors, readCheckpoint } from "../../../lib/checkpoint/index.js";
-import * as torch from "../../../lib/torch/index.js";
 import type { Tensor } from "../../../lib/torch/index.js";
 import { fixturePath, readJson } from "../../support/fixtures.js";
 import { bitsOf } from "./bits.js";
+import { temporaryFolder } from "../../support/temporaryFolder.js";
+import { expectNoTensorsLeft } from "../../support/tensorsLeft.js";
 
 interface Manifest {
   items: { name: string; source: string; source_keys: number; keys: string[]; dropped: string[] }[];
@@ -19,16 +18,8 @@ interface Leaf {
   stride: number[];
 }
 
-let folder: string;
-let before: number;
-beforeAll(async () => {
-  before = torch.memory().tensors;
-  folder = await mkdtemp(join(tmpdir(), "moco-deit-"));
-});
-afterAll(async () => {
-  await rm(folder, { recursive: true });
-  expect(torch.memory().tensors).toBe(before);
-});
+const folder = temporaryFolder("deit");
+expectNoTensorsLeft();
 
 const { items } = readJson<Manifest>("convert/manifest.json");
 

@@ -1,12 +1,13 @@
 import { copyFile, mkdtemp, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
+import { describe, expect, test } from "@jest/globals";
 import { convertCheckpoint, convertTargets, readEncoderFile, type ReadEncoderOptions } from "../../../lib/checkpoint/index.js";
 import { encoderFromFile } from "../../../lib/models/index.js";
 import * as torch from "../../../lib/torch/index.js";
 import { maxAbsolute } from "../../support/digest.js";
 import { fixturePath, readJson, readNpz } from "../../support/fixtures.js";
+import { temporaryFolder } from "../../support/temporaryFolder.js";
+import { expectNoTensorsLeft } from "../../support/tensorsLeft.js";
 
 const LIBRARIES = "convert/libraries";
 const expected = readNpz<Float32Array>(`${LIBRARIES}/expected.npz`);
@@ -21,16 +22,8 @@ const files = [
   { name: "huggingface_resnet", file: "huggingface_resnet", kind: "huggingface", numHeads: undefined },
 ] as const;
 
-let folder: string;
-let before: number;
-beforeAll(async () => {
-  before = torch.memory().tensors;
-  folder = await mkdtemp(join(tmpdir(), "moco-libraries-"));
-});
-afterAll(async () => {
-  await rm(folder, { recursive: true });
-  expect(torch.memory().tensors).toBe(before);
-});
+const folder = temporaryFolder("libraries");
+expectNoTensorsLeft();
 
 /** Features that the encoder in a file gives for the images of the golden data. */
 async function featuresOf(path: string, options: ReadEncoderOptions = {}): Promise<Float32Array> {

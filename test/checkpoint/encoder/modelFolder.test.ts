@@ -1,23 +1,15 @@
-import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { afterAll, beforeAll, expect, test } from "@jest/globals";
+import { expect, test } from "@jest/globals";
 import { convertCheckpoint, readEncoderFile } from "../../../lib/checkpoint/index.js";
 import { diskFiles, type FileLayer } from "../../../lib/checkpoint/files/durableFile.js";
-import * as torch from "../../../lib/torch/index.js";
 import { fixturePath } from "../../support/fixtures.js";
+import { temporaryFolder } from "../../support/temporaryFolder.js";
+import { expectNoTensorsLeft } from "../../support/tensorsLeft.js";
 
 const source = fixturePath("checkpoints/vit_stopgrad_adamw_zip.pth.tar");
-let root: string;
-let before: number;
-beforeAll(async () => {
-  before = torch.memory().tensors;
-  root = await mkdtemp(join(tmpdir(), "moco-model-folder-"));
-});
-afterAll(async () => {
-  await rm(root, { recursive: true });
-  expect(torch.memory().tensors).toBe(before);
-});
+const root = temporaryFolder("model-folder");
+expectNoTensorsLeft();
 
 /** The disk, whose `failing`th operation among the counted ones fails. */
 function failingAt(failing: number): { files: FileLayer; done: () => number } {

@@ -1,8 +1,7 @@
 /** Converted encoders in the libraries themselves, where a Python with them is given. */
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { rm } from "node:fs/promises";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
+import { beforeAll, describe, expect, test } from "@jest/globals";
 import {
   convertCheckpoint, disposeTensors, OrderedDict, readCheckpoint, readEncoderFile, writeCheckpoint
 } from "../../../lib/checkpoint/index.js";
@@ -44,6 +43,8 @@ if library == "transformers":
 torch.save({"features": features, **extra}, out)
 print("{}")
 `;
+import { temporaryFolder } from "../../support/temporaryFolder.js";
+import { expectNoTensorsLeft } from "../../support/tensorsLeft.js";
 
 const versions = testPython === null ? null : runPython<Record<string, string | null>>(VERSIONS);
 const has = (library: string): boolean => {
@@ -57,16 +58,8 @@ interface Answer {
   pixels?: Tensor;
 }
 
-let folder: string;
-let before: number;
-beforeAll(async () => {
-  before = torch.memory().tensors;
-  folder = await mkdtemp(join(tmpdir(), "moco-libraries-"));
-});
-afterAll(async () => {
-  await rm(folder, { recursive: true });
-  expect(torch.memory().tensors).toBe(before);
-});
+const folder = temporaryFolder("libraries");
+expectNoTensorsLeft();
 
 describe.each<[name: string, build: () => Encoder]>([
   ["vit_small", () => createModel("vit_small", { numClasses: 0 })],

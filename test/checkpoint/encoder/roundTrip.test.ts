@@ -1,7 +1,6 @@
-import { mkdtemp, readdir, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { readdir } from "node:fs/promises";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
+import { beforeAll, describe, expect, test } from "@jest/globals";
 import {
   addPrefix, convertCheckpoint, convertTargets, disposeTensors, OrderedDict, readCheckpoint, readEncoderFile, writeCheckpoint,
   type ConvertTarget,
@@ -12,17 +11,11 @@ import * as torch from "../../../lib/torch/index.js";
 import type { DType, Tensor } from "../../../lib/torch/index.js";
 import { fixturePath } from "../../support/fixtures.js";
 import { bitsOf } from "./bits.js";
+import { temporaryFolder } from "../../support/temporaryFolder.js";
+import { expectNoTensorsLeft } from "../../support/tensorsLeft.js";
 
-let folder: string;
-let before: number;
-beforeAll(async () => {
-  before = torch.memory().tensors;
-  folder = await mkdtemp(join(tmpdir(), "moco-round-trip-"));
-});
-afterAll(async () => {
-  await rm(folder, { recursive: true });
-  expect(torch.memory().tensors).toBe(before);
-});
+const folder = temporaryFolder("round-trip");
+expectNoTensorsLeft();
 
 interface Model {
   name: string;

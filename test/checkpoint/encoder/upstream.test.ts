@@ -1,9 +1,7 @@
 /** Upstream's own programs on what is written here, where a Python and a checkout of upstream are given. */
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
+import { beforeAll, describe, expect, test } from "@jest/globals";
 import {
   addPrefix, convertCheckpoint, disposeTensors, readCheckpoint, recogniseCheckpoint, writeCheckpoint,
 } from "../../../lib/checkpoint/index.js";
@@ -13,6 +11,8 @@ import { testPython, testUpstream } from "../../support/python.js";
 import { archName, buildTrainee, disposeTrainee, type Arch, type TinyTraining } from "../../train/upstream/tinyTraining.js";
 import { canRunUpstream, runUpstream } from "../../train/upstream/upstream.js";
 import { bitsOf } from "./bits.js";
+import { temporaryFolder } from "../../support/temporaryFolder.js";
+import { expectNoTensorsLeft } from "../../support/tensorsLeft.js";
 
 const training = (arch: Arch): TinyTraining => ({
   arch, scaler: false,
@@ -28,16 +28,8 @@ const trainings: [string, TinyTraining][] = [
   ["ResNet", training({ resnet_tiny: { layers: [1, 1, 1, 1], width: 8 } })],
 ];
 
-let folder: string;
-let before: number;
-beforeAll(() => {
-  before = torch.memory().tensors;
-  folder = mkdtempSync(join(tmpdir(), "moco-convert-upstream-"));
-});
-afterAll(() => {
-  rmSync(folder, { recursive: true });
-  expect(torch.memory().tensors).toBe(before);
-});
+const folder = temporaryFolder("convert-upstream");
+expectNoTensorsLeft();
 
 (canRunUpstream ? describe : describe.skip).each(trainings)("%s", (name, tiny) => {
   const pretrained = (): string => join(folder, `${name}.pth.tar`);

@@ -1,7 +1,5 @@
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
+import { describe, expect, test } from "@jest/globals";
 import {
   addPrefix, compareCheckpoints, disposeTensors, OrderedDict, readCheckpoint, stripPrefix, writeCheckpoint, type Checkpoint,
 } from "../../../lib/checkpoint/index.js";
@@ -10,17 +8,11 @@ import { compareTensors } from "../../../lib/checkpoint/inspect/compareTensors.j
 import * as torch from "../../../lib/torch/index.js";
 import type { Tensor } from "../../../lib/torch/index.js";
 import { fixturePath, readJson } from "../../support/fixtures.js";
+import { temporaryFolder } from "../../support/temporaryFolder.js";
+import { expectNoTensorsLeft } from "../../support/tensorsLeft.js";
 
-let folder: string;
-let tensorsBefore: number;
-beforeAll(() => {
-  tensorsBefore = torch.memory().tensors;
-  folder = mkdtempSync(join(tmpdir(), "moco-compare-"));
-});
-afterAll(() => {
-  rmSync(folder, { recursive: true });
-  expect(torch.memory().tensors).toBe(tensorsBefore);
-});
+const folder = temporaryFolder("compare");
+expectNoTensorsLeft();
 
 const exact = { atol: 0, rtol: 0 };
 

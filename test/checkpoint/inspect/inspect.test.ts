@@ -1,22 +1,15 @@
-import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readdirSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { afterAll, beforeAll, expect, test } from "@jest/globals";
+import { expect, test } from "@jest/globals";
 import { CheckpointError, inspectCheckpoint, OrderedDict, writeCheckpoint, type Inspection } from "../../../lib/checkpoint/index.js";
 import * as torch from "../../../lib/torch/index.js";
 import { fixturePath, readJson } from "../../support/fixtures.js";
 import { pickle, text, zipOf } from "../assemble.js";
+import { temporaryFolder } from "../../support/temporaryFolder.js";
+import { expectNoTensorsLeft } from "../../support/tensorsLeft.js";
 
-let folder: string;
-let tensorsBefore: number;
-beforeAll(() => {
-  tensorsBefore = torch.memory().tensors;
-  folder = mkdtempSync(join(tmpdir(), "moco-inspect-"));
-});
-afterAll(() => {
-  rmSync(folder, { recursive: true });
-  expect(torch.memory().tensors).toBe(tensorsBefore);
-});
+const folder = temporaryFolder("inspect");
+expectNoTensorsLeft();
 
 interface Leaf {
   path: (string | number)[];

@@ -1,24 +1,17 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
+import { describe, expect, test } from "@jest/globals";
 import { addPrefix, inspectCheckpoint, OrderedDict, writeCheckpoint } from "../../../lib/checkpoint/index.js";
 import { ResNet, VisionTransformer } from "../../../lib/models/index.js";
 import type { AnyModule } from "../../../lib/nn/index.js";
 import * as torch from "../../../lib/torch/index.js";
 import type { Tensor } from "../../../lib/torch/index.js";
 import { fixturePath } from "../../support/fixtures.js";
+import { temporaryFolder } from "../../support/temporaryFolder.js";
+import { expectNoTensorsLeft } from "../../support/tensorsLeft.js";
 
-let folder: string;
-let tensorsBefore: number;
-beforeAll(() => {
-  tensorsBefore = torch.memory().tensors;
-  folder = mkdtempSync(join(tmpdir(), "moco-warnings-"));
-});
-afterAll(() => {
-  rmSync(folder, { recursive: true });
-  expect(torch.memory().tensors).toBe(tensorsBefore);
-});
+const folder = temporaryFolder("warnings");
+expectNoTensorsLeft();
 
 type State = OrderedDict<string, Tensor>;
 
