@@ -11,6 +11,7 @@ beforeAll(() => {
   copyFileSync(fixturePath("checkpoints/vit_stopgrad_adamw_zip.pth.tar"), join(root, "vit.pth.tar"));
   mkdirSync(join(root, "run"));
   copyFileSync(fixturePath("checkpoints/resnet_lars_zip.pth.tar"), join(root, "run", "checkpoint_0001.pth.tar"));
+  copyFileSync(fixturePath("checkpoints/vitmini_adamw_zip.pth.tar"), join(root, "narrow.pth.tar"));
   symlinkSync(join(root, "vit.pth.tar"), join(root, "link.pth.tar"));
   mkdirSync(join(root, "photos"));
   writeFileSync(join(root, "photos", "cat.png"), "");
@@ -60,6 +61,7 @@ describe("moco convert", () => {
     ["a folder of other things", ["vit.pth.tar", "photos", "--to", "huggingface", "--force"], 2, /holds something else than a model/],
     ["a folder for a file", ["vit.pth.tar", "photos", "--to", "timm", "--force"], 2, /photos is a folder/],
     ["heads that do not fit", ["vit.pth.tar", "x", "--to", "encoder", "--heads", "5"], 1, /5 attention heads do not divide the width 24/],
+    ["heads that Hugging Face's code must be told", ["narrow.pth.tar", "x", "--to", "huggingface"], 1, /no convention fits the width 16; give/],
     ["heads of a ResNet", ["run", "x", "--to", "encoder", "--heads", "5"], 1, /given for a ResNet, which has none/],
     ["a misleading name", ["vit.pth.tar", "x.safetensors", "--to", "encoder"], 1, /safetensors files hold bare tensors only/],
     ["no checkpoint", ["nowhere.pth", "x", "--to", "timm"], 1, /no checkpoint nowhere.pth/],
@@ -70,6 +72,13 @@ describe("moco convert", () => {
     expect(outcome.stderr).toMatch(message);
     expect([outcome.code, outcome.stdout]).toEqual([code, ""]);
     expect(readdirSync(root).sort()).toEqual(before);
+  });
+
+  test.each(["encoder", "safetensors"])("heads that nothing tells stay open in a file of ours, %s", async (to) => {
+    const { code, stderr } = await convert("narrow.pth.tar", `narrow.${to}`, "--to", to);
+    expect([code, stderr]).toEqual([0, expect.stringMatching(/^note: .*no convention fits the width 16; give --heads$/m)]);
+    const told = await convert(`narrow.${to}`, `told.${to}`, "--to", to, "--heads", "2", "--json");
+    expect(JSON.parse(told.stdout)).toMatchObject({ from: "encoder", numHeads: 2, notes: [] });
   });
 
   test("the input is as it was", () => {

@@ -167,14 +167,12 @@ const writers: Record<ConvertTarget, (job: Job) => Promise<number>> = {
   /** Under our names, with what tells the heads beside them. */
   safetensors: async ({ read, output, files }) => {
     const { backbone, spec } = read;
-    requireHeads(spec);
     await writeCheckpoint(output, backbone, { format: "safetensors", metadata: encoderMetadata(spec), ...files });
     return backbone.size;
   },
 
   encoder: async ({ read, output, files }) => {
     const { backbone, spec } = read;
-    requireHeads(spec);
     return written(backbone, (tensors) => writeCheckpoint(output, {
       arch: spec.arch, state_dict: tensors, encoder: encoderRecord(spec),
     }, files));

@@ -69,6 +69,6 @@ export function encoderMetadata(spec: EncoderSpec): Record<string, string> {
     format: "pt",
     [METADATA_KEY]: String(format),
     ...(spec.arch === null ? {} : { arch: spec.arch }),
-    ...Object.fromEntries(Object.entries(record).map(([name, value]) => [name, text(value)])),
+    ...Object.fromEntries(Object.entries(record).flatMap(([name, value]) => (value === null ? [] : [[name, text(value)]]))),
   };
 }

@@ -66,11 +66,14 @@ describe.each(files)("$name", ({ name, file, kind, numHeads }) => {
 });
 
 describe("what the tensors do not tell", () => {
-  test("another number of heads gives other features, so a file that does not tell it is refused without --heads", async () => {
+  test("another number of heads gives other features, so a file that does not tell it is not used without --heads", async () => {
     const path = fixturePath(`${LIBRARIES}/timm_vit.pth`);
     expect(error(await featuresOf(path, { numHeads: heads / 2 }), "timm_vit")).toBeGreaterThan(1e-2);
     await expect(featuresOf(path)).rejects.toThrow(/number of attention heads .* is unknown/);
-    await expect(convertCheckpoint(path, join(folder, "x.safetensors"), { to: "safetensors" })).rejects.toThrow(/--heads/);
+    await expect(convertCheckpoint(path, join(folder, "x"), { to: "huggingface" })).rejects.toThrow(/--heads/);
+    const open = join(folder, "open.safetensors");
+    expect((await convertCheckpoint(path, open, { to: "safetensors" })).notes).toEqual([expect.stringMatching(/give --heads$/)]);
+    await expect(featuresOf(open)).rejects.toThrow(/number of attention heads .* is unknown/);
   });
 
   test("another eps gives other features, and ViTConfig's default is taken where config.json is missing", async () => {
