@@ -163,9 +163,17 @@ export function toJavaScript(root: unknown, tensor: (reference: TensorReference)
   const convertDict = (dict: PickleDict): unknown => {
     if (!dict.ordered && [...dict.entries.keys()].every(isObjectKey)) return toObject(dict.entries);
     const map = dict.ordered ? new OrderedDict<unknown, unknown>() : new Map<unknown, unknown>();
-    for (const [key, value] of dict.entries) map.set(convert(key), convert(value));
+    convertEntries(dict.entries, map);
     if (map instanceof OrderedDict && dict.attributes !== null) map.attributes = toObject(dict.attributes.entries);
     return map;
+  };
+
+  const convertEntries = (entries: Map<unknown, unknown>, into: Map<unknown, unknown>): void => {
+    for (const [key, value] of entries) {
+      // torch.float32 becomes "float32", but where that is a key of its own.
+      const name = convert(key);
+      into.set(name !== key && entries.has(name) ? key : name, convert(value));
+    }
   };
 
   const toObject = (entries: Map<unknown, unknown>): Record<string, unknown> => {
@@ -178,7 +186,7 @@ export function toJavaScript(root: unknown, tensor: (reference: TensorReference)
     const result = new PythonObject(placeholder.global, convert(placeholder.args));
     result.state = convert(placeholder.state);
     result.items.push(...placeholder.items.map(convert));
-    for (const [key, value] of placeholder.entries) result.entries.set(convert(key), convert(value));
+    convertEntries(placeholder.entries, result.entries);
     return result;
   };
 
