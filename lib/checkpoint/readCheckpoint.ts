@@ -35,7 +35,7 @@ export interface Checkpoint {
 }
 
 /** Storages read at the same time: enough that reading one overlaps with the checksum of another; more than cores would contend. */
-const PARALLEL = Math.max(2, Math.min(4, availableParallelism()));
+const PARALLEL = Math.max(2, Math.min(4, availableParallelism() + 1));
 
 /**
  * Reads a checkpoint that `torch.save` wrote: zip files of PyTorch 1.6 and later, and the format before; or a safetensors file. The

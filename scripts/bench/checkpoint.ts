@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { BenchmarkError, Peer } from "./peer.js";
 import type { CheckpointRequest } from "./peers/checkpoint.js";
-import { describeRun, median, torchFolder, type BenchmarkOptions, type BenchmarkResult } from "./result.js";
+import { describeRun, geometricMean, median, torchFolder, type BenchmarkOptions, type BenchmarkResult } from "./result.js";
 
 interface Recipe {
   arch: string;
@@ -99,9 +99,9 @@ export async function benchmarkCheckpoint(options: BenchmarkOptions): Promise<Be
     let stall: StallAnswer;
     try {
       for (const side of sides) await peers[side].ask(JSON.stringify({ do: "hold", path } satisfies CheckpointRequest));
-      for (let round = 0; round <= options.rounds; round++) {
+      for (let round = 0; round <= 2 * Math.ceil(options.rounds / 2); round++) {
         for (const kind of ["durable", "plain"] as const) {
-          // A disk that was written to is slower for a while: each side goes first as often as the other.
+          // A disk that was written to is slower for a while (three times here): each side goes first as often as the other.
           for (const side of round % 2 === 0 ? sides : [...sides].reverse()) {
             quietDisk();
             const request: CheckpointRequest = { do: "save", path: join(folder, `${side}.pth.tar`), durable: kind === "durable" };
@@ -126,9 +126,9 @@ export async function benchmarkCheckpoint(options: BenchmarkOptions): Promise<Be
       loadTime: compare(seconds("ours"), seconds("torch")),
       loadExtraMemory: memory("ours"),
       loadExtraMemoryTorch: memory("torch"),
-      saveTime: compare(saves.durable.ours, saves.durable.torch),
-      savePlainTime: compare(saves.plain.ours, saves.plain.torch),
-      saveTimeOverPlain: compare(saves.durable.ours, saves.plain.torch),
+      saveTime: balanced(saves.durable.ours, saves.durable.torch),
+      savePlainTime: balanced(saves.plain.ours, saves.plain.torch),
+      saveTimeOverPlain: balanced(saves.durable.ours, saves.plain.torch),
       saveStall: median(stall.synchronous) / median(stall.following),
       saveStallFirst: median(stall.synchronous) / stall.first,
     };
@@ -137,6 +137,13 @@ export async function benchmarkCheckpoint(options: BenchmarkOptions): Promise<Be
   } finally {
     rmSync(folder, { recursive: true });
   }
+}
+
+/** Median over pairs of rounds, in which either side went first once, of the geometric mean of the ratios. */
+function balanced(ours: readonly number[], theirs: readonly number[]): number {
+  const ratios = ours.map((each, i) => each / (theirs[i] as number));
+  const pairs = Array.from({ length: ratios.length / 2 }, (_, i) => geometricMean(ratios.slice(2 * i, 2 * i + 2)));
+  return median(pairs);
 }
 
 /** Waits until nothing is left to be written, so that a save does not wait for the one before. */
