@@ -59,6 +59,9 @@ export interface Native {
   generatorSeed(generator: number, seed: bigint): void;
   generatorState(generator: number): number;
   setGeneratorState(generator: number, state: number): void;
+  // Files (fileRead.cc)
+  /** Not there on Windows, nor where Node.js keeps its zlib to itself. */
+  readChecked?(file: number, bytes: Uint8Array, position: number, crc: number): Promise<[bytesRead: number, crc: number]>;
   // Images (imageBinding.cc)
   imagePool(threads: number): unknown;
   closeImagePool(pool: unknown): void;

@@ -115,6 +115,7 @@ void registerDispatch(napi_env env, napi_value exports);
 void registerTensor(napi_env env, napi_value exports);
 void registerAutograd(napi_env env, napi_value exports);
 void registerRuntime(napi_env env, napi_value exports);
+void registerFileRead(napi_env env, napi_value exports);
 void registerImage(napi_env env, napi_value exports);
 
 }  // namespace moco

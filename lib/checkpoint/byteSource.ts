@@ -7,6 +7,8 @@ export interface ByteSource {
   /** Path or other name, for messages. */
   readonly name: string;
   readonly size: number;
+  /** The open file's descriptor, where there is one. */
+  readonly descriptor?: number;
   /** Fills all of `target` from `position`; throws `CheckpointError` when the source ends before. */
   read(target: Uint8Array, position: number): Promise<void>;
   close(): Promise<void>;
@@ -33,6 +35,10 @@ const SMALL_READ = 64 * 2 ** 10 + 512;
 /** A checkpoint in a file. */
 export class FileSource implements ByteSource {
   private constructor(readonly name: string, readonly size: number, private readonly handle: FileHandle) {}
+
+  get descriptor(): number {
+    return this.handle.fd;
+  }
 
   /** Throws `CheckpointError` when `path` cannot be opened or is not a regular file. */
   static async open(path: string): Promise<FileSource> {
@@ -100,7 +106,7 @@ export async function readParts(source: ByteSource, start: number, target: Stora
   }
 }
 
-function endOfFile(site: CheckpointSite, offset: number, missing: number): CheckpointError {
+export function endOfFile(site: CheckpointSite, offset: number, missing: number): CheckpointError {
   return new CheckpointError(
     site, offset, `the file ends here, with ${missing} more bytes expected; it is cut short (copy or download it again)`,
   );

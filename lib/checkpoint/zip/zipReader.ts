@@ -1,7 +1,8 @@
 import { crc32 } from "node:zlib";
-import { piecesOf, type ByteSource, type StorageBytes } from "../byteSource.js";
+import type { ByteSource, StorageBytes } from "../byteSource.js";
 import { CheckpointError, printable, type CheckpointSite } from "../error.js";
 import { cost, type CheckpointLimits, type MemoryBudget } from "../limits.js";
+import { readChecked } from "./checkedRead.js";
 import { Signature, SENTINEL16, SENTINEL32 } from "./zipFormat.js";
 
 /** One stored file of a zip. */
@@ -15,9 +16,6 @@ export interface ZipEntry {
   readonly limitAt: number;
   readonly flags: number;
 }
-
-/** Bytes read at a time where a CRC runs alongside: large enough for full disk speed, small enough to overlap with the CRC. */
-export const READ_CHUNK = 8 * 2 ** 20;
 
 const END_SIZE = 22;
 const END64_SIZE = 56;
@@ -78,24 +76,13 @@ export class ZipReader {
   }
 
   /**
-   * Reads an entry's bytes into memory of exactly its size, and checks local header, data descriptor and CRC-32. The CRC of one part is
-   * computed while the next one is read.
+   * Reads an entry's bytes into memory of exactly its size, and checks local header, data descriptor and CRC-32.
    */
   async readInto(entry: ZipEntry, target: StorageBytes): Promise<void> {
     const site = { file: this.source.name, entry: entry.name };
     const window = await Window.read(this.source, entry);
     const dataAt = await this.#checkLocalHeader(entry, window, site);
-    let crc = 0;
-    let position = dataAt;
-    let pending: Uint8Array = new Uint8Array(0);
-    for (const piece of piecesOf(target, READ_CHUNK)) {
-      const reading = window.copy(piece, position);
-      crc = crc32(pending, crc);
-      await reading;
-      pending = piece;
-      position += piece.byteLength;
-    }
-    crc = crc32(pending, crc);
+    const crc = entry.size > SMALL_ENTRY ? await readChecked(this.source, target, dataAt) : await copyChecked(window, target, dataAt);
     if (crc !== entry.crc) {
       throw new CheckpointError(
         site, null, `its CRC-32 is ${hex(crc)}, the zip says ${hex(entry.crc)}; the file is damaged (copy or download it again)`,
@@ -166,6 +153,18 @@ class Window {
     if (start + target.byteLength <= this.bytes.length) target.set(this.bytes.subarray(start, start + target.byteLength));
     else await this.source.read(target, position);
   }
+}
+
+/** Fills `target` from a window, and gives the CRC-32 of what was read. */
+async function copyChecked(window: Window, target: StorageBytes, start: number): Promise<number> {
+  let crc = 0;
+  let position = start;
+  for (const part of target) {
+    await window.copy(part, position);
+    crc = crc32(part, crc);
+    position += part.byteLength;
+  }
+  return crc;
 }
 
 function hex(crc: number): string {
