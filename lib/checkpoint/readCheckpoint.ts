@@ -34,7 +34,7 @@ export interface Checkpoint {
   [key: string]: unknown;
 }
 
-/** Storages read at the same time: enough that reading one overlaps with the checksum of another; more than cores would contend. */
+/** Storages read at the same time: one more than there are cores, so that none waits while a read ends; many would contend. */
 const PARALLEL = Math.max(2, Math.min(4, availableParallelism() + 1));
 
 /**

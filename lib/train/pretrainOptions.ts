@@ -198,7 +198,7 @@ export function trainingFacts(recipe: Recipe, encoder: Encoder): Record<string, 
     "betas", "epochs", "warmupEpochs", "cropMin", "augmentation", "precision",
   ] as const;
   const options = Object.fromEntries(names.map((name) => [name, recipe[name]]));
-  const numHeads = encoder instanceof VisionTransformer ? encoder.blocks.layers[0]?.attn.numHeads : undefined;
+  const numHeads = encoder instanceof VisionTransformer ? encoder.numHeads : undefined;
   return JSON.parse(JSON.stringify({ ...options, encoder: { numHeads } })) as Record<string, unknown>;
 }
 

@@ -11,8 +11,8 @@ export interface EncoderRecord {
 }
 
 /** Where the record lies in a checkpoint's value, and its version in the metadata of a safetensors file. */
-export const RECORD_KEY = "encoder";
-export const RECORD_FORMAT = 1;
+const RECORD_KEY = "encoder";
+const RECORD_FORMAT = 1;
 export const METADATA_KEY = "moco_v3_encoder";
 
 /**
