@@ -27,6 +27,7 @@ export interface Native {
   isContiguous(slot: number): boolean;
   item(slot: number): number | bigint | boolean | { real: number; imag: number };
   storage(slot: number): { id: bigint; bytes: number; offset: number };
+  isExclusive(slot: number): boolean;
   setData(slot: number, source: number): void;
   memory(): { tensors: number; bytes: number };
   // Autograd (autograd.cc)
@@ -59,15 +60,39 @@ export interface Native {
   generatorSeed(generator: number, seed: bigint): void;
   generatorState(generator: number): number;
   setGeneratorState(generator: number, state: number): void;
+  // Streams and events (stream.cc)
+  deviceCount(device: string): number;
+  currentStream(device: string): number;
+  pooledStream(device: string, highPriority: boolean): number;
+  exchangeStream(stream: number): number;
+  streamDevice(stream: number): string;
+  queryStream(stream: number): boolean;
+  synchronizeStream(stream: number): void;
+  createEvent(device: string): number;
+  recordEvent(event: number, stream: number): void;
+  waitForEvent(stream: number, event: number): void;
+  queryEvent(event: number): boolean;
+  synchronizeEvent(event: number): void;
+  destroyEvent(event: number): void;
+  recordStream(slot: number, stream: number): void;
   // Files (fileRead.cc)
   /** Not there on Windows, nor where Node.js keeps its zlib to itself. */
   readChecked?(file: number, bytes: Uint8Array, position: number, crc: number): Promise<[bytesRead: number, crc: number]>;
-  // Images (imageBinding.cc)
+  // Images (imagePool.cc, imageBinding.cc)
   imagePool(threads: number): unknown;
   closeImagePool(pool: unknown): void;
-  renderViews(
-    pool: unknown, pixels: Uint8Array[], sizes: Float64Array, views: Float64Array, outputs: number[], normalization: Float64Array,
-  ): Promise<void>;
+  cancelImageWork(pool: unknown): void;
+  imagePoolTimes(pool: unknown): number[];
+  prepareImages(
+    pool: unknown, images: (string | Uint8Array)[], inputs: Float64Array, renderings: Float64Array, draws: Float64Array,
+    outputs: number[], normalization: Float64Array, honourOrientation: boolean, outcomes: Int32Array,
+  ): Promise<(string | null)[]>;
+  decodeImage(
+    pool: unknown, image: string | Uint8Array, input: Float64Array, honourOrientation: boolean,
+  ): Promise<[outcome: number, width: number, height: number, rgb: ArrayBuffer, reason: string | null]>;
+  fitCrop(draw: Float64Array, width: number, height: number): [top: number, left: number, height: number, width: number];
+  /** The JPEG library inside, or "". */
+  jpegVersion(): string;
   cmykToRgb(cmyk: Uint8Array, rgb: Uint8Array): void;
 }
 

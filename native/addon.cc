@@ -9,9 +9,8 @@ NAPI_MODULE_INIT() {
   moco::registerTensor(env, exports);
   moco::registerAutograd(env, exports);
   moco::registerRuntime(env, exports);
+  moco::registerStream(env, exports);
   moco::registerFileRead(env, exports);
-#ifdef MOCO_WITH_IMAGE
   moco::registerImage(env, exports);
-#endif
   return exports;
 }

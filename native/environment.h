@@ -5,7 +5,9 @@
 #include <ATen/core/Generator.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/core/dispatch/Dispatcher.h>
+#include <c10/core/Event.h>
 #include <c10/core/InferenceMode.h>
+#include <c10/core/Stream.h>
 #include <napi.h>
 
 #include <memory>
@@ -47,6 +49,9 @@ class Environment {
   std::vector<Operator> operators;
   std::unordered_map<std::string, int> operatorIds;
   std::vector<std::unique_ptr<c10::InferenceMode>> inferenceModes;
+  std::vector<c10::Stream> streams;
+  std::unordered_map<int64_t, c10::Event> events;
+  int64_t nextEvent = 0;
   std::shared_ptr<ReleaseQueue> releases = std::make_shared<ReleaseQueue>();
 
   // Arguments of a call, written by JavaScript: a tag and its payload for each argument.
@@ -115,6 +120,7 @@ void registerDispatch(napi_env env, napi_value exports);
 void registerTensor(napi_env env, napi_value exports);
 void registerAutograd(napi_env env, napi_value exports);
 void registerRuntime(napi_env env, napi_value exports);
+void registerStream(napi_env env, napi_value exports);
 void registerFileRead(napi_env env, napi_value exports);
 void registerImage(napi_env env, napi_value exports);
 

@@ -197,6 +197,15 @@ napi_value setData(napi_env env, napi_callback_info info) {
   });
 }
 
+// isExclusive(slot) -> whether nothing else, such as a view or a graph, holds the tensor or its
+// memory
+napi_value isExclusive(napi_env env, napi_callback_info info) {
+  return onTensor(env, info, [&](const at::Tensor& tensor) {
+    return fromBool(env, tensor.use_count() == 1 && tensor.has_storage() &&
+                             tensor.storage().use_count() == 1);
+  });
+}
+
 // memory() -> { tensors, bytes }: live slots, and the bytes of their distinct storages.
 napi_value memory(napi_env env, napi_callback_info) {
   return guarded(env, [&]() -> napi_value {
@@ -233,6 +242,7 @@ void registerTensor(napi_env env, napi_value exports) {
   define(env, exports, "isContiguous", isContiguous);
   define(env, exports, "item", item);
   define(env, exports, "storage", storage);
+  define(env, exports, "isExclusive", isExclusive);
   define(env, exports, "setData", setData);
   define(env, exports, "memory", memory);
 }

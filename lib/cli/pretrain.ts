@@ -17,12 +17,12 @@ Examples:
   $ moco pretrain photos --config recipe.json --out runs/first
   $ moco pretrain photos --config recipe.json --resume runs/first`;
 
-/** `moco pretrain DIR` */
+/** `moco pretrain DATA` */
 export function register(program: Command): void {
   const command = program
     .command("pretrain")
-    .description("train an encoder on a folder of images without labels, with every flag of upstream's main_moco.py")
-    .argument("<DIR>", "folder of images: with train/ inside, with a folder for each class, or flat");
+    .description("train an encoder on images without labels, with every flag of upstream's main_moco.py")
+    .argument("<DATA>", "folder of images (with train/ inside, a folder for each class, or flat), file list, tar shards or Parquet");
   addPretrainFlags(command)
     .addHelpText("after", EXAMPLES)
     .action(async (data: string) => {

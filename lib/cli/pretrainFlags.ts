@@ -38,6 +38,10 @@ export interface PretrainFlags {
   patchSize?: number;
   threads?: number;
   maxBad: number;
+  exif?: boolean;
+  augment: "cpu" | "gpu";
+  images?: number;
+  shuffleBuffer?: number;
   saveEvery: SaveInterval;
   keep?: number;
   keepEvery?: number;
@@ -99,6 +103,11 @@ export function addPretrainFlags(command: Command): Command {
     whole("--patch-size <pixels>", "side of a ViT's patches (default: 16)", 1),
     whole("--threads <n>", "CPU threads of one operator (default: one for each core)", 1),
     number("--max-bad <share>", "share of the images that may be unreadable before the run stops", fraction).default(0.01),
+    flag("--exif", "turn pictures upright as their EXIF orientation says, which upstream ignores"),
+    flag("--augment <where>", "cpu: upstream's pixels; gpu: colour, blur and flip on the training's device, for loading that outruns it")
+      .choices(["cpu", "gpu"]).default("cpu"),
+    whole("--images <n>", "images of an epoch, where shards that come through a command do not tell", 1),
+    whole("--shuffle-buffer <n>", "images of shards among which the next one is drawn (default: 1000)", 1),
     flag("--save-every <n>", "epochs from one checkpoint to the next; 500steps: also after every 500 steps")
       .argParser(parseSaveInterval).default({ epochs: 1 }, "1"),
     whole("--keep <n>", "keep only so many of the newest checkpoints of whole epochs (default: all)", 1),
@@ -151,6 +160,10 @@ export function toPretrainOptions(data: string, flags: PretrainFlags): PretrainO
     threads: flags.threads,
     workers: flags.workers,
     maxBad: flags.maxBad,
+    exif: flags.exif,
+    augment: flags.augment,
+    images: flags.images,
+    shuffleBuffer: flags.shuffleBuffer,
     resume: flags.resume === "" ? undefined : flags.resume,
     saveEveryEpochs: "epochs" in flags.saveEvery ? flags.saveEvery.epochs : undefined,
     saveEverySteps: "steps" in flags.saveEvery ? flags.saveEvery.steps : undefined,

@@ -2,9 +2,9 @@
  * MoCo v3's two augmentation pipelines (section 4.1 of the paper; they follow BYOL, arXiv 2006.07733, appendix B) as draws of
  * parameters. The pixels are the native kernels' business.
  */
+import { native } from "../native.js";
 import { DataOptionError } from "./errors.js";
 import { RandomStream } from "./random.js";
-import { roundHalfEven } from "./rounding.js";
 
 /** Probabilities and strengths of one view. */
 export interface ViewRecipe {
@@ -53,9 +53,15 @@ export interface JitterParameters {
   hue: number;
 }
 
+/**
+ * A random crop, drawn before the image's size is known: smallest and largest ratio, ten areas as fractions of the image's, ten ratios,
+ * ten places as pairs of numbers from 0 to below 1. `fitView` makes a box of it.
+ */
+export type CropDraw = Float64Array;
+
 /** What happens to one view of one image, in this order. */
-export interface ViewParameters {
-  crop: Box;
+export interface ViewDraw {
+  crop: CropDraw;
   jitter: JitterParameters | null;
   grayscale: boolean;
   /** Standard deviation in pixels, or null for no blur. */
@@ -63,6 +69,11 @@ export interface ViewParameters {
   /** Threshold, or null. */
   solarize: number | null;
   flip: boolean;
+}
+
+/** The same for an image whose size is known. */
+export interface ViewParameters extends Omit<ViewDraw, "crop"> {
+  crop: Box;
 }
 
 /**
@@ -113,28 +124,30 @@ function checkRecipe(recipe: ViewRecipe): void {
   require(Number.isInteger(threshold) && threshold >= 0 && threshold <= 256, "solarizeThreshold", "a whole number from 0 to 256");
 }
 
-/** Draws a crop as torchvision's `RandomResizedCrop` does: ten tries, then the largest centred crop of an allowed shape. */
-export function drawCrop(
-  width: number, height: number, scale: readonly [number, number], ratio: readonly [number, number], random: RandomStream,
-): Box {
-  const area = width * height;
-  const logRatio = [Math.log(ratio[0]), Math.log(ratio[1])] as const;
-  for (let attempt = 0; attempt < 10; attempt++) {
-    const target = area * random.uniform(scale[0], scale[1]);
-    const aspect = Math.exp(random.uniform(logRatio[0], logRatio[1]));
-    const w = roundHalfEven(Math.sqrt(target * aspect));
-    const h = roundHalfEven(Math.sqrt(target / aspect));
-    if (w > 0 && w <= width && h > 0 && h <= height) {
-      const top = random.integer(height - h + 1);
-      const left = random.integer(width - w + 1);
-      return { top, left, height: h, width: w };
+/** torchvision's `RandomResizedCrop` tries so many crops, then takes the largest centred one of an allowed shape. */
+const attempts = 10;
+
+function drawCrop(recipe: ViewRecipe, random: RandomStream): CropDraw {
+  const draw = new Float64Array(2 + 4 * attempts);
+  const [smallest, largest] = recipe.cropScale;
+  const [narrowest, widest] = recipe.cropRatio;
+  const logNarrowest = Math.log(narrowest), logWidest = Math.log(widest);
+  draw[0] = narrowest;
+  draw[1] = widest;
+  const shapes = 2 + attempts, places = 2 + 2 * attempts;
+  // Attempt k uses numbers 2k and 2k + 1 for its shape. If it fits, the next two place it; if not, they are the next one's shape.
+  for (let k = 0; k <= attempts; k++) {
+    const first = random.uniform(), second = random.uniform();
+    if (k < attempts) {
+      draw[2 + k] = smallest + first * (largest - smallest);
+      draw[shapes + k] = Math.exp(logNarrowest + second * (logWidest - logNarrowest));
+    }
+    if (k > 0) {
+      draw[places + 2 * k - 2] = first;
+      draw[places + 2 * k - 1] = second;
     }
   }
-  let w = width;
-  let h = height;
-  if (width / height < ratio[0]) h = Math.min(height, Math.max(1, roundHalfEven(width / ratio[0])));
-  else if (width / height > ratio[1]) w = Math.min(width, Math.max(1, roundHalfEven(height * ratio[1])));
-  return { top: Math.floor((height - h) / 2), left: Math.floor((width - w) / 2), height: h, width: w };
+  return draw;
 }
 
 function drawJitter(recipe: ViewRecipe, random: RandomStream): JitterParameters {
@@ -161,22 +174,25 @@ export interface ViewKey {
 /**
  * Draws what happens to one view of one image. The same key and recipe give the same parameters, wherever and whenever they are drawn;
  * changing one operation's recipe leaves the draws of the others as they were.
- *
- * @param width the image's, in pixels
  */
-export function drawView(recipe: ViewRecipe, width: number, height: number, key: ViewKey): ViewParameters {
+export function drawView(recipe: ViewRecipe, key: ViewKey): ViewDraw {
   const { seed, epoch, index, view } = key;
   // Stream 0 belongs to the sampler.
   const purpose = (number: number): RandomStream => new RandomStream({ seed, epoch, index, stream: 1 + 8 * view + number });
-  const crop = drawCrop(width, height, recipe.cropScale, recipe.cropRatio, purpose(0));
   const jitter = purpose(1);
   const blur = purpose(3);
   return {
-    crop,
+    crop: drawCrop(recipe, purpose(0)),
     jitter: jitter.chance(recipe.jitterProbability) ? drawJitter(recipe, jitter) : null,
     grayscale: purpose(2).chance(recipe.grayscaleProbability),
     blurSigma: blur.chance(recipe.blurProbability) ? blur.uniform(recipe.blurSigma[0], recipe.blurSigma[1]) : null,
     solarize: purpose(4).chance(recipe.solarizeProbability) ? recipe.solarizeThreshold : null,
     flip: purpose(5).chance(recipe.flipProbability),
   };
+}
+
+/** The draw for an image of this size in pixels: torchvision's `RandomResizedCrop` decides where the crop lies. */
+export function fitView(draw: ViewDraw, width: number, height: number): ViewParameters {
+  const [top, left, cropHeight, cropWidth] = native.fitCrop(draw.crop, width, height);
+  return { ...draw, crop: { top, left, height: cropHeight, width: cropWidth } };
 }

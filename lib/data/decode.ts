@@ -1,5 +1,5 @@
 /**
- * Image files to pixels, with the meaning of PIL's `convert("RGB")`: alpha is dropped, not composited; orientation tags, colour
+ * Image files to pixels by sharp, with the meaning of PIL's `convert("RGB")`: alpha is dropped, not composited; orientation tags, colour
  * profiles and gamma are ignored; the content decides the format, not the name; animations give their first frame.
  *
  * Two known differences: 16-bit grayscale keeps its high byte (PIL turns everything above 255 white), and pixels that a GIF marks
@@ -48,6 +48,11 @@ function jpegComponents(bytes: Uint8Array): number {
   return 0;
 }
 
+export interface DecodeOptions {
+  /** Turn the picture upright as its EXIF orientation says. Default false, as upstream. */
+  exif?: boolean;
+}
+
 /**
  * Decodes a JPEG (baseline, progressive, CMYK, grayscale), PNG, WebP, GIF, TIFF, AVIF, BMP or PPM/PGM/PBM file.
  *
@@ -55,15 +60,16 @@ function jpegComponents(bytes: Uint8Array): number {
  *
  * @throws an `Error` that says what is wrong with the file: empty, unknown, truncated, corrupt or too large.
  */
-export async function decodeImage(bytes: Uint8Array): Promise<DecodedImage> {
+export async function decodeWithSharp(bytes: Uint8Array, options: DecodeOptions = {}): Promise<DecodedImage> {
   if (bytes.length === 0) throw new Error("the file is empty");
   const format = sniffFormat(bytes);
   if (format === null) throw new Error("not an image in a known format (its first bytes match none)");
   if (format === "bmp") return decodeBmp(bytes);
   if (format === "netpbm") return decodeNetpbm(bytes);
 
-  const image = sharp(bytes, { failOn: "error", ignoreIcc: true, limitInputPixels: maxPixels });
-  const inks = format === "jpeg" ? jpegComponents(bytes) === 4 : format === "tiff" && (await image.metadata()).space === "cmyk";
+  const stored = sharp(bytes, { failOn: "error", ignoreIcc: true, limitInputPixels: maxPixels });
+  const image = options.exif ? stored.autoOrient() : stored;
+  const inks = format === "jpeg" ? jpegComponents(bytes) === 4 : format === "tiff" && (await stored.metadata()).space === "cmyk";
   const samples = inks ? image.pipelineColourspace("cmyk").toColourspace("cmyk") : image.removeAlpha().toColourspace("srgb");
   const { data, info } = await samples.raw({ depth: "uchar" }).toBuffer({ resolveWithObject: true });
   const { width, height, channels } = info;

@@ -1,13 +1,22 @@
 import { Worker } from "node:worker_threads";
 import type { DecodedImage } from "./decodedImage.js";
+import type { FileRange } from "./imageInput.js";
 
-/** A file to read, or its bytes. */
+/** What has to be read and decoded. */
+export type EncodedImage = string | FileRange | Uint8Array;
+
 export interface DecodeRequest {
   id: number;
-  input: string | Uint8Array;
+  input: EncodedImage;
+  /** Turn the picture upright as its EXIF orientation says. */
+  exif: boolean;
 }
 
 export type DecodeReply = { id: number; reason: string } | ({ id: number } & DecodedImage);
+
+/** Decoded images that may wait for a busy JavaScript thread, in bytes, and the least number of images under way. */
+const waitingBytes = 512 * 2 ** 20;
+const leastAtOnce = 16;
 
 interface Pending {
   resolve(image: DecodedImage): void;
@@ -23,21 +32,33 @@ interface Pending {
 export class Decoder {
   #worker: Worker | null = null;
   readonly #pending = new Map<number, Pending>();
+  readonly #waiting: DecodeRequest[] = [];
+  #sent = 0;
+  #imageBytes = 0;
   #nextId = 0;
 
   /**
-   * @param input a path, or the bytes of a file in any supported format
+   * @param input a path, a part of a file, or the bytes of a file, in any supported format
+   * @param exif turn the picture upright as its EXIF orientation says
    * @throws an `Error` that says why the file cannot be read or decoded.
    */
-  decode(input: string | Uint8Array): Promise<DecodedImage> {
-    const worker = (this.#worker ??= this.#start());
+  decode(input: EncodedImage, exif = false): Promise<DecodedImage> {
     const id = this.#nextId++;
     return new Promise((resolve, reject) => {
       this.#pending.set(id, { resolve, reject });
-      // Only work keeps the process alive, not the thread.
-      if (this.#pending.size === 1) worker.ref();
-      worker.postMessage({ id, input } satisfies DecodeRequest);
+      this.#waiting.push({ id, input, exif });
+      this.#send();
     });
+  }
+
+  #send(): void {
+    const most = Math.max(leastAtOnce, Math.floor(waitingBytes / Math.max(this.#imageBytes, 1)));
+    while (this.#sent < most && this.#waiting.length > 0) {
+      const worker = (this.#worker ??= this.#start());
+      // Only work keeps the process alive, not the thread.
+      if (this.#sent++ === 0) worker.ref();
+      worker.postMessage(this.#waiting.shift()!);
+    }
   }
 
   #start(): Worker {
@@ -45,13 +66,21 @@ export class Decoder {
     worker.on("message", (reply: DecodeReply) => {
       const pending = this.#pending.get(reply.id);
       this.#pending.delete(reply.id);
-      if (this.#pending.size === 0) worker.unref();
-      if ("reason" in reply) pending?.reject(new Error(reply.reason));
-      else pending?.resolve({ data: reply.data, width: reply.width, height: reply.height });
+      if (--this.#sent === 0) worker.unref();
+      if ("reason" in reply) {
+        pending?.reject(new Error(reply.reason));
+      } else {
+        const { data, width, height } = reply;
+        this.#imageBytes = this.#imageBytes === 0 ? data.length : 0.9 * this.#imageBytes + 0.1 * data.length;
+        pending?.resolve({ data, width, height });
+      }
+      this.#send();
     });
     const lost = (error: Error): void => {
       if (this.#worker !== worker) return;
       this.#worker = null;
+      this.#sent = 0;
+      this.#waiting.length = 0;
       for (const { reject } of this.#pending.values()) reject(error);
       this.#pending.clear();
     };

@@ -82,7 +82,7 @@ export class EmojiDrawings implements ImageSource {
     return this.#drawing(index).path;
   }
 
-  async read(index: number): Promise<DecodedImage> {
+  async image(index: number): Promise<DecodedImage> {
     const image = sharp(await readFile(this.#drawing(index).path)).flatten({ background: "#ffffff" }).removeAlpha().toColourspace("srgb");
     const { data, info } = await image.raw({ depth: "uchar" }).toBuffer({ resolveWithObject: true });
     return { data, width: info.width, height: info.height };

@@ -12,6 +12,16 @@ export class ImageFolderError extends Error {
   override readonly name = "ImageFolderError";
 }
 
+/** A list of images that cannot be used: missing, ambiguous, empty, or with paths that lead nowhere. */
+export class FileListError extends Error {
+  override readonly name = "FileListError";
+}
+
+/** Something given as images that is none of the known kinds of data sets. */
+export class UnknownDataError extends Error {
+  override readonly name = "UnknownDataError";
+}
+
 /** A data set with fewer images than one batch. */
 export class TooFewImagesError extends Error {
   override readonly name = "TooFewImagesError";

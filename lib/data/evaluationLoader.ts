@@ -1,20 +1,21 @@
-import { empty, keep, type Tensor } from "../torch/index.js";
-import type { DecodedImage } from "./decodedImage.js";
+import { empty, keep, tensor, type Tensor } from "../torch/index.js";
 import { BadImageError, DataOptionError, type BadImage } from "./errors.js";
-import { imageNetNormalization, sharedImagePool, type ImagePool, type Normalization, type RenderRequest } from "./imagePool.js";
-import { readImage, type ImageSource } from "./imageSource.js";
-import { mapInOrder, prefetch } from "./prefetch.js";
-import { roundHalfEven } from "./rounding.js";
+import { isDecoded, type ImageInput } from "./imageInput.js";
+import { sharedImagePool, type ImagePool, type Normalization, type Rendering } from "./imagePool.js";
+import { labelOf, nameOf, type ImageSource } from "./imageSource.js";
+import { requirePixels } from "./readImage.js";
 
 export interface EvaluationOptions {
   /** Height and width of the result in pixels. */
   imageSize: number | readonly [number, number];
   /**
-   * Length to which the shorter side is resized before the centre is cut out (256 for 224 in the paper's evaluation). Without it the
+   * Length to which the shorter side is resized (the longer is truncated, as torchvision's `Resize` does) before the centre is cut out (256 for 224 in the paper's evaluation). Without it the
    * whole image is resized to `imageSize`, whatever its shape.
    */
   resizeShorter?: number;
   normalization?: Normalization;
+  /** Turn pictures upright as their EXIF orientation says. Default false, as upstream. */
+  exif?: boolean;
   /** Default: a pool that all evaluation shares. */
   pool?: ImagePool;
 }
@@ -23,7 +24,7 @@ export interface EvaluationBatchOptions extends EvaluationOptions {
   batchSize: number;
   /** Which images, in which order. Default: all. */
   indices?: readonly number[];
-  /** Finished batches that wait for the consumer. Default 2. */
+  /** Batches that are made ahead of the consumer. Default 2. */
   prefetch?: number;
 }
 
@@ -67,53 +68,73 @@ export async function loadImages(source: ImageSource, indices: readonly number[]
 export async function* evaluationBatches(
   source: ImageSource, options: EvaluationBatchOptions,
 ): AsyncGenerator<EvaluationBatch, void, undefined> {
-  const { batchSize } = options;
+  const { batchSize, prefetch = 2 } = options;
   if (!Number.isInteger(batchSize) || batchSize < 1) throw new DataOptionError(`batchSize is ${batchSize}; give a whole number from 1`);
-  const batches = prefetch(prepare(source, options), options.prefetch ?? 2, (batch) => batch.images.dispose());
-  for await (const batch of batches) {
-    // As in training: the next batches are begun before the consumer holds the thread.
-    await new Promise(setImmediate);
-    yield batch;
+  if (!Number.isInteger(prefetch) || prefetch < 1) throw new DataOptionError(`prefetch is ${prefetch}; give a whole number from 1`);
+  const size = sizeOf(options);
+  const indices = options.indices ?? Array.from({ length: source.length }, (_, i) => i);
+  const making: Promise<EvaluationBatch>[] = [];
+  let begun = 0;
+  const beginAhead = (): void => {
+    for (; begun < indices.length && making.length < prefetch; begun += batchSize) {
+      const batch = makeBatch(source, indices.slice(begun, begun + batchSize), size, options);
+      batch.catch(() => undefined); // seen by whoever takes it
+      making.push(batch);
+    }
+  };
+  try {
+    for (beginAhead(); making.length > 0;) {
+      const batch = await making.shift()!;
+      beginAhead();
+      // As in training: the next batches are begun before the consumer holds the thread.
+      await new Promise(setImmediate);
+      yield batch;
+    }
+  } finally {
+    for (const batch of await Promise.allSettled(making)) if (batch.status === "fulfilled") batch.value.images.dispose();
   }
 }
 
-async function* prepare(source: ImageSource, options: EvaluationBatchOptions): AsyncGenerator<EvaluationBatch> {
-  const [height, width] = sizeOf(options);
-  const pool = options.pool ?? sharedImagePool();
-  const indices = options.indices ?? Array.from({ length: source.length }, (_, i) => i);
-  const load = async (index: number): Promise<{ index: number; image: DecodedImage } | BadImage> => {
-    const name = source.name(index);
+async function makeBatch(
+  source: ImageSource, indices: readonly number[], [height, width]: readonly [number, number], options: EvaluationBatchOptions,
+): Promise<EvaluationBatch> {
+  const { resizeShorter, normalization, exif } = options;
+  const reasons = new Map<number, string>();
+  const read = async (index: number): Promise<{ index: number; image: ImageInput } | null> => {
     try {
-      return { index, image: await readImage(source, index) };
+      const image = await source.image(index);
+      if (isDecoded(image)) requirePixels(image);
+      return { index, image };
     } catch (error) {
-      return { index, name, reason: (error as Error).message.replace(`${name}: `, "") };
+      reasons.set(index, (error as Error).message);
+      return null;
     }
   };
-  let good: number[] = [];
-  let bad: BadImage[] = [];
-  let requests: RenderRequest[] = [];
-  let seen = 0;
-  for await (const sample of mapInOrder(indices, load, () => Math.min(options.batchSize, 256))) {
-    seen++;
-    if ("image" in sample) {
-      requests.push(evaluationRequest(sample.image, height, width, options.resizeShorter, good.length));
-      good.push(sample.index);
-    } else {
-      bad.push(sample);
+  const there = (await Promise.all(indices.map(read))).filter((each) => each !== null);
+  const resizing: Rendering["resizing"] = resizeShorter === undefined ? undefined : { shorter: resizeShorter };
+  let images = keep(empty([there.length, 3, height, width], { dtype: "float32" }));
+  try {
+    const requests = there.map(({ image }, row) => ({ image, renderings: [{ output: 0, row, resizing }] }));
+    const outcomes = await (options.pool ?? sharedImagePool()).render(requests, [images], { normalization, exif });
+    const rows: number[] = [];
+    outcomes.forEach((outcome, row) => {
+      if ("reason" in outcome) reasons.set(there[row]!.index, outcome.reason);
+      else rows.push(row);
+    });
+    if (rows.length < there.length) {
+      const all = images;
+      const kept = tensor(BigInt64Array.from(rows, BigInt));
+      images = keep(all.indexSelect(0, kept));
+      kept.dispose();
+      all.dispose();
     }
-    if (good.length + bad.length < options.batchSize && seen < indices.length) continue;
-    const images = keep(empty([good.length, 3, height, width], { dtype: "float32" }));
-    try {
-      await pool.render(requests, [images], options.normalization ?? imageNetNormalization);
-    } catch (error) {
-      images.dispose();
-      throw error;
-    }
-    yield { images, indices: good, labels: good.map((index) => source.label(index)), bad };
-    good = [];
-    bad = [];
-    requests = [];
+  } catch (error) {
+    images.dispose();
+    throw error;
   }
+  const good = indices.filter((index) => !reasons.has(index));
+  const bad = [...new Set(indices)].flatMap((index) => (reasons.has(index) ? [{ index, name: nameOf(source, index), reason: reasons.get(index)! }] : []));
+  return { images, indices: good, labels: good.map((index) => labelOf(source, index)), bad };
 }
 
 function sizeOf({ imageSize, resizeShorter }: EvaluationOptions): readonly [number, number] {
@@ -126,20 +147,4 @@ function sizeOf({ imageSize, resizeShorter }: EvaluationOptions): readonly [numb
     throw new DataOptionError(`resizeShorter is ${resizeShorter}; give a whole number from ${least}, to cut out ${height} x ${width}`);
   }
   return [height, width];
-}
-
-/** torchvision's `Resize` then `CenterCrop`: the longer side is truncated, the margins round half to even. */
-function evaluationRequest(
-  image: DecodedImage, height: number, width: number, resizeShorter: number | undefined, row: number,
-): RenderRequest {
-  const crop = { top: 0, left: 0, height: image.height, width: image.width };
-  let resizing = { height, width, top: 0, left: 0 };
-  if (resizeShorter !== undefined) {
-    const wide = image.width > image.height;
-    const long = Math.trunc((resizeShorter * (wide ? image.width : image.height)) / (wide ? image.height : image.width));
-    const [resizedHeight, resizedWidth] = wide ? [resizeShorter, long] : [long, resizeShorter];
-    const margin = (whole: number, part: number): number => roundHalfEven((whole - part) / 2);
-    resizing = { height: resizedHeight, width: resizedWidth, top: margin(resizedHeight, height), left: margin(resizedWidth, width) };
-  }
-  return { image, renderings: [{ output: 0, row, crop, resizing }] };
 }

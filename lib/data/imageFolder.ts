@@ -1,40 +1,35 @@
-import { opendir, readFile, realpath, stat } from "node:fs/promises";
-import { join, relative, resolve } from "node:path";
+import { stat } from "node:fs/promises";
+import { join, resolve } from "node:path";
+import { readConfig } from "../config.js";
 import { ImageFolderError } from "./errors.js";
+import { indexOf, keepFolderIndex, readFolderIndex, type FolderIndex } from "./folderIndex.js";
+import { imageEndings } from "./imageEndings.js";
+import { ImageNames } from "./imageNames.js";
 import type { ImageSource } from "./imageSource.js";
+import { PackedNumbers } from "./packedNumbers.js";
+import { PackedStrings } from "./packedStrings.js";
+import { classOf, scanFolder } from "./scanFolder.js";
 
-/** File name endings that count as images, in lower case; names are compared without regard to case. */
-export const imageEndings: ReadonlySet<string> = new Set([
-  ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".ppm", ".pgm", ".pbm", ".pnm", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".avif",
-]);
+export { imageEndings } from "./imageEndings.js";
+
+/** Fewer images are scanned faster than anyone would notice. */
+const worthKeeping = 20_000;
 
 export interface ImageFolderOptions {
   /** The subfolder that holds the images when there is one. Default `"train"`. */
   split?: string;
-}
-
-interface Sample {
-  /** Relative to the root. */
-  path: string;
-  label: number | null;
-}
-
-/** Order of Python's strings: by code point. JavaScript's `<` compares UTF-16 units, which differs beyond U+FFFF. */
-export function compareCodePoints(a: string, b: string): number {
-  const length = Math.min(a.length, b.length);
-  for (let i = 0; i < length; i++) {
-    const x = a.charCodeAt(i), y = b.charCodeAt(i);
-    if (x === y) continue;
-    const xWide = x >= 0xd800 && x <= 0xdfff, yWide = y >= 0xd800 && y <= 0xdfff;
-    return xWide === yWide ? x - y : xWide ? 1 : -1;
-  }
-  return a.length - b.length;
+  /**
+   * Whether to keep the list of images in the user's cache folder (`MOCO_CACHE`), where the next `open` finds it as long as no folder has
+   * changed. Default: for 20,000 images and more, except on file systems in user space, whose folders may have no true times.
+   */
+  cache?: boolean;
 }
 
 /**
  * Images of a folder: with a `train/` inside, with one folder per class, or any nested or flat folder without labels.
  *
- * The order is torchvision's (classes by name, within a class by folder, within a folder by name). Symbolic links are followed.
+ * The order is torchvision's (classes by name, within a class by folder, within a folder by name). Symbolic links are followed. Names take
+ * eight bytes an image beside themselves.
  *
  * @example
  * const images = await ImageFolder.open("photos");
@@ -44,119 +39,84 @@ export class ImageFolder implements ImageSource {
   /** The folder that was scanned, absolute: with the split's name when there was one. */
   readonly root: string;
   readonly classes: readonly string[];
-  readonly #samples: readonly Sample[];
+  readonly #names: ImageNames;
+  /** Each folder's position in `classes`. */
+  readonly #labels: readonly number[];
 
-  private constructor(root: string, classes: string[], samples: Sample[]) {
+  private constructor(root: string, index: FolderIndex) {
     this.root = root;
-    this.classes = classes;
-    this.#samples = samples;
+    const paths = Array.from({ length: index.folders.length }, (_, i) => index.folders.at(i));
+    const filled = paths.filter((_, i) => index.counts[i]! > 0);
+    // In the order of the classes: the folders are.
+    this.classes = filled.includes("") ? [] : [...new Set(filled.map(classOf))];
+    const labels = new Map(this.classes.map((name, label) => [name, label]));
+    this.#labels = paths.map((path) => labels.get(classOf(path)) ?? -1);
+    const folderOf = new PackedNumbers();
+    index.counts.forEach((count, folder) => folderOf.push(folder, count));
+    this.#names = new ImageNames(PackedStrings.of(paths.map((path) => (path === "" ? "" : `${path}/`))), index.names, folderOf);
   }
 
   /**
-   * Scans a folder.
+   * Lists a folder.
    *
    * @throws {ImageFolderError} when it is missing, not a folder, unreadable, or holds no image.
    */
   static async open(folder: string, options: ImageFolderOptions = {}): Promise<ImageFolder> {
-    const given = resolve(folder);
-    const about = await stat(given).catch((error: NodeJS.ErrnoException) => {
-      throw new ImageFolderError(
-        error.code === "ENOENT" ? `there is no folder ${given}; check the path` : `cannot read ${given}: ${error.message}`,
-        { cause: error },
-      );
-    });
-    if (!about.isDirectory()) throw new ImageFolderError(`${given} is a file; give the folder that holds the images`);
-    const split = join(given, options.split ?? "train");
-    const root = (await stat(split).catch(() => null))?.isDirectory() ? split : given;
-
-    const found = new Map<string, string[]>();
-    await scan(root, "", [], found);
-    const flat = found.has("");
-    const folders = [...found.keys()].sort(compareCodePoints);
-    const classOf = (path: string): string => path.split("/", 1)[0]!;
-    const classes = flat ? [] : [...new Set(folders.map(classOf))].sort(compareCodePoints);
-    const labels = new Map(classes.map((name, label) => [name, label]));
-    // By class first: as whole paths, "a b/x" would come before "a/x".
-    if (!flat) folders.sort((a, b) => compareCodePoints(classOf(a), classOf(b)) || compareCodePoints(a, b));
-    const samples = folders.flatMap((path) =>
-      found.get(path)!.sort(compareCodePoints).map((name) => ({
-        path: path === "" ? name : `${path}/${name}`,
-        label: labels.get(classOf(path)) ?? null,
-      })),
-    );
-    if (samples.length === 0) {
+    const root = await rootOf(resolve(folder), options.split ?? "train");
+    const cache = readConfig().cache;
+    const known = options.cache === false ? null : await readFolderIndex(root, cache);
+    const index = known ?? (await scanAndKeep(root, cache, options.cache));
+    if (index.names.length === 0) {
       throw new ImageFolderError(
         `no images in ${root} or the folders below it; files that end in ${[...imageEndings].join(" ")} count`,
       );
     }
-    return new ImageFolder(root, classes, samples);
+    return new ImageFolder(root, index);
   }
 
   get length(): number {
-    return this.#samples.length;
+    return this.#names.length;
   }
 
   /** The path relative to `root`. */
   name(index: number): string {
-    return this.#sample(index).path;
+    this.#check(index);
+    return this.#names.path(index);
   }
 
   /** The absolute path. */
-  path(index: number): string {
-    return join(this.root, this.#sample(index).path);
+  image(index: number): string {
+    this.#check(index);
+    return join(this.root, this.#names.path(index));
   }
 
   /** Index into `classes`; null when images lie directly in the root. */
   label(index: number): number | null {
-    return this.#sample(index).label;
+    this.#check(index);
+    const label = this.#labels[this.#names.folder(index)]!;
+    return label < 0 ? null : label;
   }
 
-  /** The file's bytes. */
-  read(index: number): Promise<Uint8Array> {
-    return readFile(this.path(index));
-  }
-
-  #sample(index: number): Sample {
-    const sample = this.#samples[index];
-    if (!sample) throw new RangeError(`there is no image ${index}; the folder has ${this.length}`);
-    return sample;
+  #check(index: number): void {
+    if (!(index >= 0 && index < this.length)) throw new RangeError(`there is no image ${index}; the folder has ${this.length}`);
   }
 }
 
-function isImage(name: string): boolean {
-  const dot = name.lastIndexOf(".");
-  return dot >= 0 && imageEndings.has(name.slice(dot).toLowerCase());
-}
-
-/**
- * Collects the image names of a folder and all below it, by folder relative to the root.
- *
- * @param above real paths of the folders that contain this one, so that a link to one of them does not go round for ever
- */
-async function scan(root: string, path: string, above: readonly string[], found: Map<string, string[]>): Promise<void> {
-  const folder = join(root, path);
-  const images: string[] = [];
-  const folders: string[] = [];
-  try {
-    const real = await realpath(folder);
-    if (above.includes(real)) return;
-    above = [...above, real];
-    for await (const entry of await opendir(folder, { bufferSize: 256 })) {
-      // A broken link named like an image stays in the list: reading it says what is wrong.
-      const directory = entry.isSymbolicLink()
-        ? ((await stat(join(folder, entry.name)).catch(() => null))?.isDirectory() ?? false)
-        : entry.isDirectory();
-      if (directory) folders.push(entry.name);
-      else if (isImage(entry.name)) images.push(entry.name);
-    }
-  } catch (error) {
-    const where = relative(root, folder) === "" ? root : folder;
+async function rootOf(given: string, split: string): Promise<string> {
+  const about = await stat(given).catch((error: NodeJS.ErrnoException) => {
     throw new ImageFolderError(
-      `cannot read the folder ${where}: ${(error as Error).message}; make it readable or move it out of ${root}`, { cause: error },
+      error.code === "ENOENT" ? `there is no folder ${given}; check the path` : `cannot read ${given}: ${error.message}`,
+      { cause: error },
     );
-  }
-  if (images.length > 0) found.set(path, images);
-  for (let i = 0; i < folders.length; i += 16) {
-    await Promise.all(folders.slice(i, i + 16).map((name) => scan(root, path === "" ? name : `${path}/${name}`, above, found)));
-  }
+  });
+  if (!about.isDirectory()) throw new ImageFolderError(`${given} is a file; give the folder that holds the images`);
+  const inside = join(given, split);
+  return (await stat(inside).catch(() => null))?.isDirectory() ? inside : given;
+}
+
+async function scanAndKeep(root: string, cache: string, wanted: boolean | undefined): Promise<FolderIndex> {
+  const scan = await scanFolder(root);
+  const index = indexOf(scan);
+  if (wanted ?? index.names.length >= worthKeeping) await keepFolderIndex(root, cache, scan, index, wanted === true);
+  return index;
 }

@@ -1,9 +1,11 @@
 import { availableParallelism } from "node:os";
 import { native } from "../native.js";
 import type { Tensor } from "../torch/index.js";
-import type { Box, ViewParameters } from "./augmentation.js";
+import type { Box, CropDraw, ViewParameters } from "./augmentation.js";
 import type { DecodedImage } from "./decodedImage.js";
+import { sharedDecoder } from "./decoder.js";
 import { DataOptionError } from "./errors.js";
+import { isDecoded, isFileRange, type ImageInput } from "./imageInput.js";
 
 /** Mean and standard deviation of ImageNet's channels, which all of the method's models expect. */
 export const imageNetNormalization: Normalization = { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
@@ -27,25 +29,54 @@ export interface Rendering extends Partial<Omit<ViewParameters, "crop">> {
   /** Which of the outputs, and which of its rows. */
   output: number;
   row: number;
-  crop: Box;
-  resizing: Resizing;
+  /** Default: the whole image. */
+  crop?: Box | CropDraw;
+  /** Or, with `shorter`, the length of its shorter side, of which the centre is kept. Default: to the output's size. */
+  resizing?: Resizing | { shorter: number };
 }
 
-/** An image and what to make of it. */
+/** An image and what to make of it; nothing, to see whether it can be decoded. */
 export interface RenderRequest {
-  image: DecodedImage;
+  image: ImageInput;
   renderings: readonly Rendering[];
 }
 
-/** Numbers per rendering, in the order in which native/imageBinding.cc reads them. */
-const fieldsPerRendering = 23;
+/** What became of a request: the image's size in pixels and the box that each rendering shows, or why it cannot be used. */
+export type RenderOutcome = { width: number; height: number; crops: Box[] } | { reason: string };
+
+export interface RenderOptions {
+  /** Default: ImageNet's. */
+  normalization?: Normalization;
+  /** Turn pictures upright as their EXIF orientation says. Default false, as upstream. */
+  exif?: boolean;
+}
+
+/** Seconds of thread time, and what they were spent on. */
+export interface StageSeconds {
+  read: number;
+  decode: number;
+  crop: number;
+  colour: number;
+  blur: number;
+  write: number;
+  images: number;
+  views: number;
+}
+
+/** Numbers per input, rendering and crop, in the order in which native/imageRequest.cc reads them. */
+const numbersPerInput = 3;
+const numbersPerRendering = 22;
+const numbersPerDraw = 42;
+
+/** Outcomes, as native/image/prepare.h numbers them. */
+const done = 0, bad = 1;
 
 /**
- * Native threads that crop, augment and normalise images into batch tensors without touching the JavaScript thread.
+ * Native threads that read, decode, crop, augment and normalise images into batch tensors without touching the JavaScript thread.
  *
  * @example
  * const pool = new ImagePool(2);
- * await pool.render([{ image, renderings: [{ output: 0, row: 0, crop, resizing, flip: true }] }], [batch]);
+ * await pool.render([{ image: "cat.jpg", renderings: [{ output: 0, row: 0, flip: true }] }], [batch]);
  */
 export class ImagePool {
   readonly threads: number;
@@ -61,28 +92,94 @@ export class ImagePool {
   }
 
   /**
-   * Writes the renderings into the outputs, in parallel; resolves when all are written.
+   * Writes the renderings into the outputs, in parallel; resolves when all are written. Only what a crop needs of a JPEG is decoded.
+   * Formats other than JPEG go through sharp first.
    *
    * @param outputs contiguous CPU tensors [N, 3, H, W]: float32 is normalised, uint8 is the picture itself. They may be disposed of
-   *   while the work runs; the images' pixels must not change.
+   *   while the work runs; bytes and pixels of images must not change.
+   * @returns one outcome for each request; the rows of an image with a reason are left as they were
+   * @throws an `Error` when the pool is closed or `cancel` is called before the work is done.
    */
-  async render(requests: readonly RenderRequest[], outputs: readonly Tensor[], normalization = imageNetNormalization): Promise<void> {
-    const sizes = new Float64Array(2 * requests.length);
+  async render(requests: readonly RenderRequest[], outputs: readonly Tensor[], options: RenderOptions = {}): Promise<RenderOutcome[]> {
+    const outcomes = await this.#renderNatively(requests, outputs, options);
+    const foreign = outcomes.flatMap((outcome, i) => (outcome === "foreign" ? [i] : []));
+    await Promise.all(foreign.map(async (i) => {
+      const { image, renderings } = requests[i]!;
+      try {
+        const pixels = await sharedDecoder().decode(image as Exclude<ImageInput, DecodedImage>, options.exif);
+        [outcomes[i]] = (await this.#renderNatively([{ image: pixels, renderings }], outputs, options)) as [RenderOutcome];
+      } catch (error) {
+        outcomes[i] = { reason: (error as Error).message };
+      }
+    }));
+    return outcomes as RenderOutcome[];
+  }
+
+  async #renderNatively(
+    requests: readonly RenderRequest[], outputs: readonly Tensor[], options: RenderOptions,
+  ): Promise<(RenderOutcome | "foreign")[]> {
     const count = requests.reduce((sum, request) => sum + request.renderings.length, 0);
-    const fields = new Float64Array(count * fieldsPerRendering);
+    const inputs = new Float64Array(requests.length * numbersPerInput);
+    const numbers = new Float64Array(count * numbersPerRendering);
+    const draws: CropDraw[] = [];
+    const images = requests.map(({ image }, i) => writeInput(inputs, i * numbersPerInput, image));
     let at = 0;
-    requests.forEach(({ image, renderings }, source) => {
-      sizes[2 * source] = image.width;
-      sizes[2 * source + 1] = image.height;
+    requests.forEach(({ renderings }, image) => {
       for (const rendering of renderings) {
-        writeFields(fields.subarray(at, at + fieldsPerRendering), source, rendering);
-        at += fieldsPerRendering;
+        const output = outputs[rendering.output];
+        if (!output) throw new DataOptionError(`output ${rendering.output} of ${outputs.length}; they are counted from 0`);
+        writeRendering(numbers, at, image, rendering, output, draws);
+        at += numbersPerRendering;
       }
     });
-    await native.renderViews(
-      this.#pool, requests.map((request) => request.image.data), sizes, fields, outputs.map((output) => output.liveSlot("render")),
-      Float64Array.from([...normalization.mean, ...normalization.std]),
+    const drawn = new Float64Array(draws.length * numbersPerDraw);
+    draws.forEach((draw, i) => drawn.set(draw, i * numbersPerDraw));
+    const { mean, std } = options.normalization ?? imageNetNormalization;
+    const filled = new Int32Array(3 * requests.length + 4 * count);
+    const reasons = await native.prepareImages(
+      this.#pool, images, inputs, numbers, drawn, outputs.map((output) => output.liveSlot("render")),
+      Float64Array.from([...mean, ...std]), options.exif ?? false, filled,
     );
+    let box = 3 * requests.length;
+    return requests.map(({ renderings }, i) => {
+      const [outcome, width, height] = filled.subarray(3 * i) as unknown as [number, number, number];
+      const crops = renderings.map(() => {
+        const [top, left, cropHeight, cropWidth] = filled.subarray(box, (box += 4)) as unknown as [number, number, number, number];
+        return { top, left, height: cropHeight, width: cropWidth };
+      });
+      return outcome === done ? { width, height, crops } : outcome === bad ? { reason: reasons[i]! } : "foreign";
+    });
+  }
+
+  /**
+   * Decodes a whole image, with the meaning of PIL's `convert("RGB")`.
+   *
+   * @throws an `Error` that says why the image cannot be read or decoded.
+   */
+  async decode(image: ImageInput, options: { exif?: boolean } = {}): Promise<DecodedImage> {
+    if (isDecoded(image)) return image;
+    const input = new Float64Array(numbersPerInput);
+    const where = writeInput(input, 0, image);
+    const [outcome, width, height, pixels, reason] = await native.decodeImage(this.#pool, where, input, options.exif ?? false);
+    if (outcome === done) return { data: new Uint8Array(pixels), width, height };
+    if (outcome === bad) throw new Error(reason!);
+    return sharedDecoder().decode(image, options.exif);
+  }
+
+  /** Where the threads' time went since the pool was made. */
+  stageSeconds(): StageSeconds {
+    const [read, decode, crop, colour, blur, write, images, views] = native.imagePoolTimes(this.#pool) as
+      [number, number, number, number, number, number, number, number];
+    const seconds = 1e-9;
+    return {
+      read: read * seconds, decode: decode * seconds, crop: crop * seconds, colour: colour * seconds, blur: blur * seconds,
+      write: write * seconds, images, views,
+    };
+  }
+
+  /** Takes back what the threads have not begun; its promises are rejected. */
+  cancel(): void {
+    native.cancelImageWork(this.#pool);
   }
 
   /** Ends the threads; what they have not begun is rejected. Safe to call twice. */
@@ -91,21 +188,61 @@ export class ImagePool {
   }
 }
 
-function writeFields(to: Float64Array, source: number, rendering: Rendering): void {
+function writeInput(to: Float64Array, at: number, image: ImageInput): string | Uint8Array {
+  if (typeof image === "string") {
+    to[at + 1] = -1;
+    return image;
+  }
+  if (isFileRange(image)) {
+    to[at + 1] = image.offset;
+    to[at + 2] = image.length;
+    return image.path;
+  }
+  if (!isDecoded(image)) {
+    to[at] = 1;
+    return image;
+  }
+  to[at] = 2;
+  to[at + 1] = image.width;
+  to[at + 2] = image.height;
+  return image.data;
+}
+
+function writeRendering(
+  to: Float64Array, at: number, image: number, rendering: Rendering, output: Tensor, draws: CropDraw[],
+): void {
   const { crop, resizing, jitter } = rendering;
-  const order = jitter?.order ?? [];
-  to.set([
-    source, rendering.output, rendering.row,
-    crop.top, crop.left, crop.height, crop.width,
-    resizing.height, resizing.width, resizing.top, resizing.left,
-    order[0] ?? -1, order[1] ?? -1, order[2] ?? -1, order[3] ?? -1,
-    jitter?.brightness ?? 1, jitter?.contrast ?? 1, jitter?.saturation ?? 1,
-    Math.trunc((jitter?.hue ?? 0) * 255), // torchvision truncates towards zero on PIL's 8-bit hue
-    rendering.grayscale ? 1 : 0,
-    rendering.blurSigma ?? 0,
-    rendering.solarize ?? 256,
-    rendering.flip ? 1 : 0,
-  ]);
+  to[at] = image;
+  to[at + 1] = rendering.output;
+  to[at + 2] = rendering.row;
+  if (crop instanceof Float64Array) {
+    to[at + 3] = 2;
+    to[at + 4] = draws.push(crop) - 1;
+  } else if (crop) {
+    to[at + 3] = 1;
+    to[at + 4] = crop.top;
+    to[at + 5] = crop.left;
+    to[at + 6] = crop.height;
+    to[at + 7] = crop.width;
+  }
+  if (resizing && "shorter" in resizing) {
+    to[at + 8] = resizing.shorter;
+  } else {
+    to[at + 9] = resizing?.height ?? output.shape[2]!;
+    to[at + 10] = resizing?.width ?? output.shape[3]!;
+    to[at + 11] = resizing?.top ?? 0;
+    to[at + 12] = resizing?.left ?? 0;
+  }
+  // The order of up to four operations as the digits of one number, 0 for none.
+  to[at + 13] = (jitter?.order ?? []).reduceRight((digits, operation) => 5 * digits + operation + 1, 0);
+  to[at + 14] = jitter?.brightness ?? 1;
+  to[at + 15] = jitter?.contrast ?? 1;
+  to[at + 16] = jitter?.saturation ?? 1;
+  to[at + 17] = Math.trunc((jitter?.hue ?? 0) * 255); // torchvision truncates towards zero on PIL's 8-bit hue
+  to[at + 18] = rendering.grayscale ? 1 : 0;
+  to[at + 19] = rendering.blurSigma ?? 0;
+  to[at + 20] = rendering.solarize ?? 256;
+  to[at + 21] = rendering.flip ? 1 : 0;
 }
 
 let shared: ImagePool | undefined;

@@ -1,54 +1,72 @@
-import type { DecodedImage } from "./decodedImage.js";
-import { sharedDecoder } from "./decoder.js";
-import { BadImageError, TooFewImagesError } from "./errors.js";
+import { TooFewImagesError } from "./errors.js";
+import type { ImageInput } from "./imageInput.js";
 
 /**
- * A set of images. `ImageFolder` is one; your own is a class of ten lines.
+ * A set of images that can be read in any order. `ImageFolder` is one; your own is a class of ten lines.
  *
  * @example
  * class Thumbnails implements ImageSource {
- *   readonly classes = [];
  *   constructor(private readonly urls: string[]) {}
  *   get length() { return this.urls.length; }
- *   name(index: number) { return this.urls[index]; }
- *   label() { return null; }
- *   async read(index: number) { return new Uint8Array(await (await fetch(this.urls[index])).arrayBuffer()); }
+ *   name(index: number) { return this.urls[index]!; }
+ *   async image(index: number) { return new Uint8Array(await (await fetch(this.urls[index]!)).arrayBuffer()); }
  * }
  */
 export interface ImageSource {
   readonly length: number;
-  /** Names of the classes that labels count, or an empty list. */
-  readonly classes: readonly string[];
-  /** How messages call the image. */
-  name(index: number): string;
-  /** Index into `classes`, or null. */
-  label(index: number): number | null;
-  /** The file's bytes in any supported format, or its pixels. A rejection counts as a bad image. */
-  read(index: number): Promise<Uint8Array | DecodedImage>;
-  /** Where the file is, if it is one: then it is read off the JavaScript thread, and `read` is not called. */
-  path?(index: number): string;
+  /** One image: a path, a part of a file, a file's bytes or pixels. An error or a rejection counts as a bad image. */
+  image(index: number): ImageInput | Promise<ImageInput>;
+  /** How messages call the image. Default: `image 17`. */
+  name?(index: number): string;
+  /** Index into `classes`, or null. Default: null. */
+  label?(index: number): number | null;
+  /** Names of the classes that labels count. Default: none. */
+  readonly classes?: readonly string[];
+}
+
+/** Which part of a stream's images are wanted. */
+export interface StreamRequest {
+  seed: number;
+  epoch: number;
+  /** This process among `worldSize`, from 0. */
+  rank: number;
+  worldSize: number;
+}
+
+/** One image of a stream. */
+export interface StreamedImage {
+  /** A whole number below 2^32 that is this image's in every epoch and run: it keys the random numbers and the list of bad images. */
+  id: number;
+  name: string;
+  label: number | null;
+  image: ImageInput | Promise<ImageInput>;
 }
 
 /**
- * Reads and decodes one image of a source.
+ * A set of images that comes in its own order, such as the members of tar shards.
  *
- * @throws {BadImageError} that names the image and says why it cannot be used.
+ * The same request must give the same images in the same order, whatever was asked before; that makes a run reproducible.
  */
-export async function readImage(source: ImageSource, index: number): Promise<DecodedImage> {
-  let image: DecodedImage;
-  try {
-    const read = source.path ? source.path(index) : await source.read(index);
-    image = typeof read === "string" || ArrayBuffer.isView(read) ? await sharedDecoder().decode(read) : read;
-  } catch (error) {
-    throw new BadImageError(`${source.name(index)}: ${(error as Error).message}`, { cause: error });
-  }
-  const { data, width, height } = image;
-  if (!ArrayBuffer.isView(data) || !(width >= 1) || !(height >= 1) || data.length !== 3 * width * height) {
-    throw new BadImageError(
-      `${source.name(index)}: the source gave ${data?.length} bytes for ${width} x ${height} pixels; RGB needs ${3 * width * height}`,
-    );
-  }
-  return image;
+export interface ImageStream {
+  /** Images in all, over all ranks: steps and the limit on bad images are counted by it. */
+  readonly length: number;
+  readonly classes?: readonly string[];
+  /** This rank's images of an epoch. A consumer that needs more begins again; one that needs fewer stops. */
+  stream(request: StreamRequest): AsyncIterable<StreamedImage>;
+}
+
+export function isStream(source: ImageSource | ImageStream): source is ImageStream {
+  return "stream" in source;
+}
+
+/** How messages call an image of a source. */
+export function nameOf(source: ImageSource, index: number): string {
+  return source.name?.(index) ?? `image ${index}`;
+}
+
+/** Index into the source's classes, or null. */
+export function labelOf(source: ImageSource, index: number): number | null {
+  return source.label?.(index) ?? null;
 }
 
 /**
@@ -57,7 +75,7 @@ export async function readImage(source: ImageSource, index: number): Promise<Dec
  * @param batchSize images in one batch over all ranks
  * @throws {TooFewImagesError} when the source does not fill one batch.
  */
-export function requireImages(source: ImageSource, batchSize: number): void {
+export function requireImages(source: ImageSource | ImageStream, batchSize: number): void {
   if (source.length >= batchSize) return;
   throw new TooFewImagesError(
     `the data set has ${source.length} images, fewer than one batch of ${batchSize}; ` +

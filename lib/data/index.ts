@@ -1,18 +1,33 @@
 /** Images in, batches out: sources, the two-view pipeline of MoCo v3, and evaluation. */
-export { drawCrop, drawView, jitterOperations, viewRecipes } from "./augmentation.js";
-export type { Box, JitterParameters, RecipeChanges, ViewKey, ViewParameters, ViewRecipe } from "./augmentation.js";
-export { decodeImage, sniffFormat, type ImageFormat } from "./decode.js";
+export { drawView, fitView, jitterOperations, viewRecipes } from "./augmentation.js";
+export type { Box, CropDraw, JitterParameters, RecipeChanges, ViewDraw, ViewKey, ViewParameters, ViewRecipe } from "./augmentation.js";
+export { sniffFormat, type DecodeOptions, type ImageFormat } from "./decode.js";
 export { maxPixels, type DecodedImage } from "./decodedImage.js";
 export {
-  BadImageError, DataOptionError, ImageFolderError, TooFewImagesError, TooManyBadImagesError, type BadImage,
+  BadImageError, DataOptionError, FileListError, ImageFolderError, TooFewImagesError, TooManyBadImagesError, UnknownDataError,
+  type BadImage,
 } from "./errors.js";
 export {
   evaluationBatches, loadImages, type EvaluationBatch, type EvaluationBatchOptions, type EvaluationOptions,
 } from "./evaluationLoader.js";
-export { ImageFolder, imageEndings, type ImageFolderOptions } from "./imageFolder.js";
+export { openImages, type OpenImagesOptions } from "./openImages.js";
+export { ImageFolder, type ImageFolderOptions } from "./imageFolder.js";
+export { imageEndings } from "./imageEndings.js";
+export { FileList } from "./fileList.js";
+export { WebDataset } from "./shards/webDataset.js";
+export { ParquetImages } from "./shards/parquetImages.js";
+export { ShardError } from "./shards/shardError.js";
+export { Cifar } from "./datasets/cifar.js";
+export { Flowers102 } from "./datasets/flowers102.js";
+export { OxfordPets } from "./datasets/oxfordPets.js";
+export { DeviceAugmentation, type DeviceAugmentationOptions } from "./deviceAugmentation.js";
 export { ImagePool, imageNetNormalization, sharedImagePool } from "./imagePool.js";
-export type { Normalization, RenderRequest, Rendering, Resizing } from "./imagePool.js";
-export { readImage, requireImages, type ImageSource } from "./imageSource.js";
+export type { Normalization, RenderOptions, RenderOutcome, RenderRequest, Rendering, Resizing, StageSeconds } from "./imagePool.js";
+export type { FileRange, ImageInput } from "./imageInput.js";
+export {
+  isStream, labelOf, nameOf, requireImages, type ImageSource, type ImageStream, type StreamedImage, type StreamRequest,
+} from "./imageSource.js";
+export { decodeImage, readImage } from "./readImage.js";
 export { TwoViewLoader, type TwoViewBatch, type TwoViewOptions } from "./loader.js";
 export { RandomStream, philox, type RandomKey } from "./random.js";
-export { Sampler, type SamplerOptions } from "./sampler.js";
+export { Sampler, type EpochOrder, type SamplerOptions } from "./sampler.js";

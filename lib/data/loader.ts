@@ -1,13 +1,18 @@
 import { constrainedMemory } from "node:process";
 import { totalmem } from "node:os";
-import { empty, keep, type Tensor } from "../torch/index.js";
-import { drawView, viewRecipes, type RecipeChanges, type ViewRecipe } from "./augmentation.js";
+import type { Tensor } from "../torch/index.js";
+import { drawView, viewRecipes, type RecipeChanges, type ViewDraw, type ViewRecipe } from "./augmentation.js";
+import { BatchInMaking } from "./batchInMaking.js";
 import type { DecodedImage } from "./decodedImage.js";
+import { epochSamples, samplesPerRank, type Sample } from "./epochSamples.js";
+import { DeviceAugmentation } from "./deviceAugmentation.js";
+import { onDevice, type HostBatch } from "./deviceBatches.js";
 import { DataOptionError, TooManyBadImagesError, type BadImage } from "./errors.js";
-import { ImagePool, type RenderRequest } from "./imagePool.js";
-import { readImage, requireImages, type ImageSource } from "./imageSource.js";
-import { mapInOrder, prefetch } from "./prefetch.js";
-import { Sampler } from "./sampler.js";
+import { isDecoded, type ImageInput } from "./imageInput.js";
+import { ImagePool, type Rendering } from "./imagePool.js";
+import { isStream, nameOf, requireImages, type ImageSource, type ImageStream } from "./imageSource.js";
+import { requirePixels } from "./readImage.js";
+import { ViewBuffers, type ViewShape } from "./viewBuffers.js";
 
 export interface TwoViewOptions {
   /** Images in a batch of this rank. */
@@ -19,9 +24,9 @@ export interface TwoViewOptions {
   cropMin?: number;
   /** Changes to upstream's recipe. */
   augmentation?: RecipeChanges;
-  /** Native threads that augment. Default: as many as the machine has. */
+  /** Native threads that read, decode and augment. Default: as many as the machine has. */
   threads?: number;
-  /** Finished batches that wait for the consumer. Default 2. */
+  /** Batches that are made ahead of the consumer. Default 2. */
   prefetch?: number;
   /** Fraction of the data set that may be unreadable. Default 0.01. */
   maxBad?: number;
@@ -32,28 +37,36 @@ export interface TwoViewOptions {
   cache?: boolean;
   /** Images that an earlier run found unreadable (`loader.bad`): they are skipped without being tried again. */
   knownBad?: readonly number[];
+  /** Turn pictures upright as their EXIF orientation says. Default false, as upstream. */
+  exif?: boolean;
+  /**
+   * A device that gets the crops and does the rest (colour, blur, solarize, flip, normalisation) in a stream of its own, such as `"cuda"`.
+   * Default: none; the image threads do it all.
+   */
+  augmentOn?: string;
+  /** Page-locked memory for the views, from which a GPU copies without holding the thread. Default: where `augmentOn` is a GPU. */
+  pinMemory?: boolean;
 }
 
 /** One step's worth of images. */
 export interface TwoViewBatch {
-  /** Float32 [N, 3, H, W] on the CPU, normalised; the consumer disposes of them. */
+  /** Float32 [N, 3, H, W], normalised, on the CPU or on the device that augments. */
   views: [Tensor, Tensor];
-  /** The samples, row by row. */
+  /** The samples, row by row: indices of a source, ids of a stream. */
   indices: number[];
   /** Counted from 0 in each epoch. */
   step: number;
   /** How long the consumer waited for this batch, in milliseconds. */
   waitMs: number;
-  /** Disposes of the views: `for await (using batch of loader.epoch(0))` does so at the end of each turn. */
+  /**
+   * Gives the views back, for use again; copies to a device must be done by then. `for await (using batch of loader.epoch(0))` does so at
+   * the end of each turn.
+   */
   [Symbol.dispose](): void;
 }
 
-type Loaded = { position: number; index: number } & ({ image: DecodedImage } | { reason: string });
-
 /** Images that become one native job: enough to keep its overhead small, few enough to start early. */
 const imagesPerJob = 16;
-/** Decoded images that may wait for their turn, in bytes. */
-const waitingBytes = 512 * 2 ** 20;
 
 /**
  * Two differently augmented views of every image, in batches, prepared in the background while the training step runs.
@@ -64,30 +77,26 @@ const waitingBytes = 512 * 2 ** 20;
  *
  * @example
  * const loader = new TwoViewLoader(await ImageFolder.open("photos"), { batchSize: 256, imageSize: 224, seed: 0 });
- * for await (const { views, step } of loader.epoch(0)) {
+ * for await (using batch of loader.epoch(0)) {
+ *   const [x1, x2] = batch.views;
  *   ...
- *   views.forEach((view) => view.dispose());
  * }
  * await loader.close();
  */
 export class TwoViewLoader {
   readonly stepsPerEpoch: number;
-  readonly source: ImageSource;
+  readonly source: ImageSource | ImageStream;
   readonly recipes: readonly [ViewRecipe, ViewRecipe];
-  readonly #batchSize: number;
-  readonly #height: number;
-  readonly #width: number;
-  readonly #seed: number;
-  readonly #prefetch: number;
-  readonly #maxBad: number;
-  readonly #sampler: Sampler;
-  readonly #pool: ImagePool;
+  readonly pool: ImagePool;
+  readonly #options: Required<Pick<TwoViewOptions, "batchSize" | "seed" | "prefetch" | "maxBad" | "rank" | "worldSize" | "exif">>;
+  readonly #buffers: ViewBuffers;
+  /** Null where the image threads do it all. */
+  readonly #augmentation: DeviceAugmentation | null;
   readonly #bad = new Map<number, BadImage>();
   /** Whether `bad` is known to be complete for epochs that begin in their middle. */
   readonly #trustsBad: boolean;
   readonly #cache: Map<number, DecodedImage> | null;
   #cacheRoom: number;
-  #imageBytes = 0;
   readonly #running = new Set<AsyncGenerator<unknown>>();
   #closed = false;
 
@@ -95,32 +104,40 @@ export class TwoViewLoader {
    * @throws {TooFewImagesError} when a rank's share does not fill one batch.
    * @throws {DataOptionError} for an option outside its range.
    */
-  constructor(source: ImageSource, options: TwoViewOptions) {
-    const { batchSize, imageSize, seed, prefetch: depth = 2, maxBad = 0.01, rank = 0, worldSize = 1, cache = false } = options;
+  constructor(source: ImageSource | ImageStream, options: TwoViewOptions) {
+    const { batchSize, imageSize, seed, prefetch = 2, maxBad = 0.01, rank = 0, worldSize = 1, cache = false, exif = false } = options;
+    const { augmentOn, pinMemory: pinned = augmentOn?.startsWith("cuda") ?? false } = options;
     const atLeastOne = (name: string, value: number): number => {
       if (!Number.isInteger(value) || value < 1) throw new DataOptionError(`${name} is ${value}; give a whole number from 1`);
       return value;
     };
-    this.source = source;
-    this.#batchSize = atLeastOne("batchSize", batchSize);
-    this.#height = atLeastOne("imageSize", typeof imageSize === "number" ? imageSize : imageSize[0]);
-    this.#width = atLeastOne("imageSize", typeof imageSize === "number" ? imageSize : imageSize[1]);
-    this.#prefetch = atLeastOne("prefetch", depth);
+    atLeastOne("batchSize", batchSize);
+    atLeastOne("prefetch", prefetch);
+    atLeastOne("worldSize", worldSize);
+    if (!Number.isInteger(rank) || rank < 0 || rank >= worldSize) {
+      throw new DataOptionError(`rank is ${rank}; with worldSize ${worldSize} it is 0 to ${worldSize - 1}`);
+    }
     if (!Number.isSafeInteger(seed) || seed < 0) throw new DataOptionError(`seed is ${seed}; give a whole number from 0`);
     if (!(maxBad >= 0 && maxBad <= 1)) throw new DataOptionError(`maxBad is ${maxBad}; give a fraction from 0 to 1`);
-    this.#seed = seed;
-    this.#maxBad = maxBad;
+    const [height, width] = typeof imageSize === "number" ? [imageSize, imageSize] : imageSize;
+    this.source = source;
+    this.#options = { batchSize, seed, prefetch, maxBad, rank, worldSize, exif };
+    atLeastOne("imageSize", height);
+    atLeastOne("imageSize", width);
     this.recipes = viewRecipes(options.cropMin, options.augmentation);
-    this.#sampler = new Sampler(source.length, { seed, rank, worldSize });
     requireImages(source, batchSize * worldSize);
-    this.stepsPerEpoch = Math.floor(this.#sampler.length / batchSize);
+    this.stepsPerEpoch = Math.floor(samplesPerRank(source, worldSize) / batchSize);
     this.#trustsBad = options.knownBad !== undefined;
-    for (const index of options.knownBad ?? []) {
-      this.#bad.set(index, { index, name: source.name(index), reason: "found unreadable by an earlier run" });
+    for (const id of options.knownBad ?? []) {
+      const name = isStream(source) ? `image ${id}` : nameOf(source, id);
+      this.#bad.set(id, { index: id, name, reason: "found unreadable by an earlier run" });
     }
     this.#cache = cache ? new Map() : null;
     this.#cacheRoom = Math.min(totalmem(), constrainedMemory() || Infinity) / 4;
-    this.#pool = new ImagePool(options.threads);
+    this.#augmentation = augmentOn === undefined ? null : new DeviceAugmentation(augmentOn);
+    const shape: ViewShape = { height, width, dtype: this.#augmentation ? "uint8" : "float32", pinned };
+    this.#buffers = new ViewBuffers(batchSize, shape, prefetch + 1);
+    this.pool = new ImagePool(options.threads);
   }
 
   /** The images that could not be read so far. Give their indices as `knownBad` when resuming in the middle of an epoch. */
@@ -137,22 +154,19 @@ export class TwoViewLoader {
    */
   async *epoch(epoch: number, startStep = 0): AsyncGenerator<TwoViewBatch, void, undefined> {
     if (this.#closed) throw new Error("the loader is closed; make another");
-    const abort = new AbortController();
-    const drop = (batch: { views: readonly Tensor[] }): void => batch.views.forEach((view) => view.dispose());
-    const batches = prefetch(this.#batches(epoch, startStep, abort.signal), this.#prefetch, drop);
+    const made = this.#batches(epoch, startStep);
+    const batches = this.#augmentation ? onDevice(made, this.#augmentation) : made;
     this.#running.add(batches);
     try {
       for (;;) {
         const asked = performance.now();
         const { value, done } = await batches.next();
-        if (done && this.#closed) throw new Error("the loader was closed in the middle of an epoch");
+        if (this.#closed) throw new Error("the loader was closed in the middle of an epoch");
         if (done) return;
-        // The consumer may hold the thread for a whole step: first hand the next batches to the threads that prepare them.
-        await new Promise(setImmediate);
-        yield { ...value, waitMs: performance.now() - asked, [Symbol.dispose]: () => drop(value) };
+        const { views: [x1, x2], indices, step } = value;
+        yield { views: [x1, x2], indices, step, waitMs: performance.now() - asked, [Symbol.dispose]: () => value[Symbol.dispose]() };
       }
     } finally {
-      abort.abort();
       this.#running.delete(batches);
       await batches.return();
     }
@@ -162,8 +176,11 @@ export class TwoViewLoader {
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
+    this.pool.cancel();
     await Promise.all([...this.#running].map((batches) => batches.return(undefined)));
-    this.#pool.close();
+    this.pool.close();
+    this.#buffers.close();
+    this.#augmentation?.dispose();
     this.#cache?.clear();
   }
 
@@ -171,122 +188,163 @@ export class TwoViewLoader {
     return this.close();
   }
 
-  async *#batches(
-    epoch: number, startStep: number, signal: AbortSignal,
-  ): AsyncGenerator<Omit<TwoViewBatch, "waitMs" | typeof Symbol.dispose>> {
-    const order = this.#sampler.order(epoch);
-    let batch: { views: [Tensor, Tensor]; indices: number[]; jobs: Promise<void>[] } | null = null;
-    let requests: RenderRequest[] = [];
-    let step = startStep;
-    if (step >= this.stepsPerEpoch) return;
-    const start = await this.#positionOf(order, startStep * this.#batchSize, signal);
+  async *#batches(epoch: number, startStep: number): AsyncGenerator<HostBatch, void, undefined> {
+    const { batchSize, prefetch, seed, rank, worldSize } = this.#options;
+    const samples = this.#goodSamples(epochSamples(this.source, { seed, epoch, rank, worldSize }));
+    let stopped = false;
+    // One batch after the other takes its images from the epoch.
+    let pulled = this.#skip(samples, Math.min(startStep, this.stepsPerEpoch) * batchSize);
+    pulled.catch(() => undefined); // seen by the batch that waits for it
+    const begin = (size: number): BatchInMaking => new BatchInMaking(size, this.#buffers, async (batch) => {
+      const jobs: Promise<void>[] = [];
+      try {
+        await (pulled = pulled.then(async () => {
+          while (batch.rows.length < size) {
+            const { value: sample, done } = await samples.next();
+            if (done) throw new DataOptionError("the stream ended without any image; check its shards");
+            if (stopped) throw new Error("the epoch was left");
+            const draws = this.recipes.map((recipe, view) => drawView(recipe, { seed, epoch, index: sample.id, view }));
+            const count = batch.rows.push({ sample, draws: draws as [ViewDraw, ViewDraw], reason: null });
+            if (count % imagesPerJob === 0 || count === size) jobs.push(this.#prepare(batch, count - 1 - ((count - 1) % imagesPerJob)));
+          }
+        }));
+        await Promise.all(jobs);
+      } finally {
+        await Promise.allSettled(jobs); // nobody may write into tensors that are gone
+      }
+    });
+    const making: BatchInMaking[] = [];
+    let begun = startStep;
+    const beginAhead = (): void => {
+      for (; begun < this.stepsPerEpoch && making.length < prefetch; begun++) making.push(begin(batchSize));
+    };
     try {
-      for await (const sample of this.#samples(order, start)) {
-        if (signal.aborted) return;
-        if (!("image" in sample)) continue;
-        batch ??= { views: [this.#emptyViews(), this.#emptyViews()], indices: [], jobs: [] };
-        requests.push(this.#request(sample.image, sample.index, epoch, batch.indices.length));
-        batch.indices.push(sample.index);
-        const full = batch.indices.length === this.#batchSize;
-        if (full || requests.length === imagesPerJob) {
-          const job = this.#pool.render(requests, batch.views);
-          job.catch(() => undefined); // awaited with the rest of the batch
-          batch.jobs.push(job);
-          requests = [];
+      for (let step = startStep; step < this.stepsPerEpoch; step++) {
+        beginAhead();
+        const batch = making[0]!;
+        await this.#complete(batch, making.slice(1), begin);
+        making.shift();
+        const { views, rows } = batch;
+        const indices = rows.map((row) => row.sample.id);
+        const parameters = [rows.map((row) => row.draws[0]), rows.map((row) => row.draws[1])] as const;
+        try {
+          beginAhead();
+          // The consumer may hold the thread for a whole step: first hand the next batches to the threads that prepare them.
+          await new Promise(setImmediate);
+        } catch (error) {
+          batch.dispose();
+          throw error;
         }
-        if (!full) continue;
-        await Promise.all(batch.jobs);
-        const { views, indices } = batch;
-        batch = null;
-        yield { views, indices, step };
-        if (++step === this.stepsPerEpoch) return;
+        yield { views, parameters, indices, step, [Symbol.dispose]: () => batch.dispose() };
       }
     } finally {
-      if (batch) {
-        await Promise.allSettled(batch.jobs);
-        batch.views.forEach((view) => view.dispose());
-      }
+      stopped = true;
+      if (this.#running.size <= 1) this.pool.cancel();
+      await Promise.allSettled(making.map((batch) => batch.written));
+      making.forEach((batch) => batch.dispose());
+      await samples.return();
     }
   }
 
-  #emptyViews(): Tensor {
-    return keep(empty([this.#batchSize, 3, this.#height, this.#width], { dtype: "float32" }));
-  }
-
-  #request(image: DecodedImage, index: number, epoch: number, row: number): RenderRequest {
-    const resizing = { height: this.#height, width: this.#width, top: 0, left: 0 };
-    return {
-      image,
-      renderings: this.recipes.map((recipe, view) => ({
-        output: view,
-        row,
-        resizing,
-        ...drawView(recipe, image.width, image.height, { seed: this.#seed, epoch, index, view }),
-      })),
+  /** Judges a batch's images in their order and fills the rows of bad ones from the batches after it: the following images move up. */
+  async #complete(batch: BatchInMaking, later: readonly BatchInMaking[], begin: (size: number) => BatchInMaking): Promise<void> {
+    let filled = 0;
+    const takeFrom = async (from: BatchInMaking): Promise<void> => {
+      await from.written;
+      for (; filled < batch.size && from.taken < from.size; from.taken++) {
+        const { sample, reason } = from.rows[from.taken]!;
+        if (reason !== null) this.#reject(sample, reason);
+        else batch.copyRow(filled++, from, from.taken);
+      }
     };
-  }
-
-  /** Where in the order the sample after `count` good ones stands. */
-  async #positionOf(order: Uint32Array, count: number, signal: AbortSignal): Promise<number> {
-    if (count === 0) return 0;
-    let good = 0;
-    if (this.#trustsBad) {
-      for (const { position } of this.#positions(order, 0)) if (++good === count) return position + 1;
-    } else {
-      for await (const sample of this.#samples(order, 0)) {
-        if (signal.aborted) return 0;
-        if ("image" in sample && ++good === count) return sample.position + 1;
+    await takeFrom(batch);
+    for (const next of later) if (filled < batch.size) await takeFrom(next);
+    while (filled < batch.size) {
+      // No more is begun than is missing, so nothing of it is left over.
+      const more = begin(batch.size - filled);
+      try {
+        await takeFrom(more);
+      } finally {
+        await more.written.catch(() => undefined);
+        more.dispose();
       }
     }
-    throw new Error("unreachable: positions never end");
   }
 
-  /** Positions of the order and on from its beginning again, without the images that are known to be bad. */
-  *#positions(order: Uint32Array, start: number): Generator<{ position: number; index: number }> {
-    for (let position = start; ; position++) {
-      const index = order[position % order.length]!;
-      if (!this.#bad.has(index)) yield { position, index };
+  /** Leaves out the images that are known to be bad. */
+  async *#goodSamples(samples: AsyncGenerator<Sample, void, undefined>): AsyncGenerator<Sample, void, undefined> {
+    for await (const sample of samples) if (!this.#bad.has(sample.id)) yield sample;
+  }
+
+  /** Goes past as many good images as earlier steps have used. */
+  async #skip(samples: AsyncGenerator<Sample, void, undefined>, count: number): Promise<void> {
+    for (let good = 0; good < count;) {
+      const passed: Sample[] = [];
+      while (passed.length < Math.min(imagesPerJob * this.pool.threads, count - good)) {
+        const { value, done } = await samples.next();
+        if (done) return;
+        passed.push(value);
+      }
+      const reasons = this.#trustsBad ? passed.map(() => null) : await this.#render(passed, () => [], []);
+      passed.forEach((sample, i) => {
+        const reason = reasons[i]!;
+        if (reason === null) good++;
+        else this.#reject(sample, reason);
+      });
     }
   }
 
-  #samples(order: Uint32Array, start: number): AsyncGenerator<Loaded> {
-    // A step holds the JavaScript thread: enough must be under way before it to feed the batches after it.
-    const wanted = this.#batchSize * this.#prefetch;
-    const ahead = (): number => Math.min(wanted, Math.max(16, Math.floor(waitingBytes / Math.max(this.#imageBytes, 1))));
-    return this.#judged(mapInOrder(this.#positions(order, start), (place) => this.#load(place), ahead));
+  /** Renders the rows from `first` on. */
+  async #prepare(batch: BatchInMaking, first: number): Promise<void> {
+    const rows = batch.rows.slice(first);
+    const renderings = (i: number): Rendering[] => rows[i]!.draws.map((draw, view) => {
+      const place = { output: view, row: first + i };
+      return this.#augmentation ? { ...place, crop: draw.crop } : { ...place, ...draw };
+    });
+    const reasons = await this.#render(rows.map((row) => row.sample), renderings, batch.views);
+    rows.forEach((row, i) => (row.reason = reasons[i]!));
   }
 
-  /** Notes the bad ones, in the order of the epoch, so that the limit strikes at the same step in every run. */
-  async *#judged(samples: AsyncGenerator<Loaded>): AsyncGenerator<Loaded> {
-    for await (const sample of samples) {
-      if ("reason" in sample) this.#reject(sample.index, sample.reason);
-      yield sample;
+  /** Renders images; without renderings, decodes them. Answers why each is bad, or null. */
+  async #render(samples: readonly Sample[], renderings: (i: number) => Rendering[], views: readonly Tensor[]): Promise<(string | null)[]> {
+    const reasons: (string | null)[] = samples.map(() => null);
+    const images = await Promise.all(samples.map(async (sample, i) => {
+      try {
+        return await this.#input(sample);
+      } catch (error) {
+        reasons[i] = (error as Error).message;
+        return null;
+      }
+    }));
+    const there = images.flatMap((image, i) => (image === null ? [] : [{ i, image }]));
+    const requests = there.map(({ i, image }) => ({ image, renderings: renderings(i) }));
+    const outcomes = await this.pool.render(requests, views, { exif: this.#options.exif });
+    outcomes.forEach((outcome, k) => {
+      if ("reason" in outcome) reasons[there[k]!.i] = outcome.reason;
+    });
+    return reasons;
+  }
+
+  async #input(sample: Sample): Promise<ImageInput> {
+    const cached = this.#cache?.get(sample.id);
+    if (cached) return cached;
+    const input = await sample.image();
+    if (isDecoded(input)) requirePixels(input);
+    if (!this.#cache) return input;
+    const image = await this.pool.decode(input, { exif: this.#options.exif });
+    const bytes = image.data.length;
+    if (bytes <= this.#cacheRoom && !this.#cache.has(sample.id)) {
+      this.#cacheRoom -= bytes;
+      this.#cache.set(sample.id, image);
     }
+    return image;
   }
 
-  #reject(index: number, reason: string): void {
-    const name = this.source.name(index);
-    this.#bad.set(index, { index, name, reason: reason.startsWith(`${name}: `) ? reason.slice(name.length + 2) : reason });
+  #reject({ id, name }: Sample, reason: string): void {
+    this.#bad.set(id, { index: id, name, reason });
     const { length } = this.source;
-    if (this.#bad.size > this.#maxBad * length || this.#bad.size === length) {
-      throw new TooManyBadImagesError(this.bad, length, this.#maxBad);
-    }
-  }
-
-  async #load(place: { position: number; index: number }): Promise<Loaded> {
-    const cached = this.#cache?.get(place.index);
-    if (cached) return { ...place, image: cached };
-    try {
-      const image = await readImage(this.source, place.index);
-      const bytes = image.data.length;
-      this.#imageBytes = this.#imageBytes === 0 ? bytes : 0.9 * this.#imageBytes + 0.1 * bytes;
-      if (this.#cache && bytes <= this.#cacheRoom && !this.#cache.has(place.index)) {
-        this.#cacheRoom -= bytes;
-        this.#cache.set(place.index, image);
-      }
-      return { ...place, image };
-    } catch (error) {
-      return { ...place, reason: (error as Error).message };
+    if (this.#bad.size > this.#options.maxBad * length || this.#bad.size === length) {
+      throw new TooManyBadImagesError(this.bad, length, this.#options.maxBad);
     }
   }
 }

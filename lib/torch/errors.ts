@@ -13,3 +13,12 @@ export class DisposedTensorError extends Error {
     );
   }
 }
+
+/** A device that libtorch cannot use here: its library, its driver or the device itself is missing. */
+export class DeviceUnavailableError extends Error {
+  override readonly name = "DeviceUnavailableError";
+  constructor(device: string, type: string, count: number) {
+    const found = count === 0 ? `libtorch finds no ${type} device` : `libtorch finds ${count} of type ${type}, numbered from 0`;
+    super(`${device}: ${found}. Use "cpu", or see what is missing with: npx moco doctor`);
+  }
+}

@@ -6,9 +6,10 @@ export { tensor, fromTypedArray, fromBytes, setData, storageOf, type TensorData,
 export { op, type OperatorFunction } from "./dispatch.js";
 export { isDevice, type Device } from "./device.js";
 export * from "./dtype.js";
-export { TorchError, DisposedTensorError } from "./errors.js";
+export { TorchError, DeviceUnavailableError, DisposedTensorError } from "./errors.js";
 export { Generator, manualSeed, getRngState, setRngState } from "./random.js";
 export { setNumThreads, getNumThreads, retainFreedMemory, memory, cudaDeviceCount, version } from "./runtime.js";
 export { camelCase } from "./schema.js";
 export { scope, openScope, keep, Scope } from "./scope.js";
+export { Stream, StreamEvent, currentStream, newStream, withStream } from "./stream.js";
 export { Tensor, type NestedArray } from "./tensor.js";

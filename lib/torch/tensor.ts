@@ -6,6 +6,7 @@ import { methodNames, type TensorMethods } from "./methods.generated.js";
 import { camelCase } from "./schema.js";
 import { formatTensor, printEdge } from "./print.js";
 import { release, scope, track, type Scope } from "./scope.js";
+import type { Stream } from "./stream.js";
 
 /** Nested arrays of a tensor's elements, as `Tensor.toArray` gives them. */
 export type NestedArray = number | bigint | boolean | NestedArray[];
@@ -222,6 +223,18 @@ export class Tensor {
     };
     if (!copy && dtype === this.dtype && device === this.device) return this;
     return ops.toCopy(this, { dtype, device, nonBlocking }) as Tensor;
+  }
+
+  /**
+   * Says that work of `stream` reads or writes this tensor, whose memory was taken on another stream: once disposed of, the memory goes to no
+   * other tensor before the work that `stream` has by then is done. Does nothing on devices without streams. Returns this.
+   *
+   * @throws Error when the stream is another device's.
+   */
+  recordStream(stream: Stream): this {
+    const slot = this.liveSlot("recordStream");
+    if (stream.handle !== null) native.recordStream(slot, stream.handle);
+    return this;
   }
 
   /** Frees this handle; the memory goes with the last one. Calling it again does nothing. */

@@ -1,4 +1,3 @@
-import { readFile } from "node:fs/promises";
 import { evaluationBatches, type ImageSource } from "../data/index.js";
 import { encoderFromFile, VisionTransformer, type Encoder } from "../models/index.js";
 import * as torch from "../torch/index.js";
@@ -61,13 +60,8 @@ export class Embedder {
   async embed(images: readonly (string | Uint8Array)[]): Promise<Float32Array[]> {
     const source: ImageSource = {
       length: images.length,
-      classes: [],
       name: (index) => (typeof images[index] === "string" ? images[index] : `image ${index}`),
-      label: () => null,
-      read: async (index) => {
-        const image = images[index] as string | Uint8Array;
-        return typeof image === "string" ? await readFile(image) : image;
-      },
+      image: (index) => images[index]!,
     };
     const features = await this.features(source, { resizeShorter: Math.round((this.imageSize * 8) / 7) });
     const data = features.data() as Float32Array;

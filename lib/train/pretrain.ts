@@ -1,5 +1,5 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
-import { ImageFolder, requireImages, TwoViewLoader, type BadImage } from "../data/index.js";
+import { openImages, requireImages, TwoViewLoader, type BadImage } from "../data/index.js";
 import { createMoCo, type MoCo } from "../moco/index.js";
 import { GradScaler, learningRateAt, momentumAt } from "../optim/index.js";
 import type { EndEntry, RunEntry, StepEntry } from "../report/index.js";
@@ -64,7 +64,8 @@ export async function pretrain(options: PretrainOptions, hooks: PretrainHooks = 
   if (recipe.threads !== null) torch.setNumThreads(recipe.threads);
 
   // Images and checkpoint first: what is wrong with them shows before any time goes into a network.
-  const source = typeof options.data === "string" ? await ImageFolder.open(options.data) : options.data;
+  const { images: length, shuffleBuffer } = options;
+  const source = typeof options.data === "string" ? await openImages(options.data, { length, shuffleBuffer }) : options.data;
   requireImages(source, recipe.batchSize);
   const resumedFrom = recipe.resume === null ? null : findCheckpoint(recipe.resume);
   if (recipe.out !== null) requireFreshFolder(recipe.out, resumedFrom);
@@ -73,7 +74,8 @@ export async function pretrain(options: PretrainOptions, hooks: PretrainHooks = 
   const seed = recipe.seed ?? saved?.facts?.seed ?? randomSeed();
   await using loader = new TwoViewLoader(source, {
     batchSize: recipe.batchSize, imageSize: recipe.imageSize, cropMin: recipe.cropMin, augmentation: recipe.augmentation ?? {}, seed,
-    threads: recipe.workers, cache: recipe.cacheImages, maxBad: recipe.maxBad, knownBad: saved?.knownBad(source.length),
+    threads: recipe.workers, exif: recipe.exif, cache: recipe.cacheImages, maxBad: recipe.maxBad, knownBad: saved?.knownBad(source.length),
+    augmentOn: recipe.augment === "gpu" ? device : undefined, pinMemory: device.startsWith("cuda"),
   });
   const { stepsPerEpoch } = loader;
 
@@ -117,7 +119,7 @@ export async function pretrain(options: PretrainOptions, hooks: PretrainHooks = 
         const place = { step: epoch * stepsPerEpoch + step, epoch, stepInEpoch: step, lr };
 
         const { loss, gradientNorm } = torch.scope(() => {
-          const [x1, x2] = batch.views.map((view) => view.to(device)) as [Tensor, Tensor]; // each [N, 3, H, W]
+          const [x1, x2] = batch.views.map((view) => view.to({ device, nonBlocking: true })) as [Tensor, Tensor]; // each [N, 3, H, W]
           guard.remember();
           const output = autocast(() => moco.forward(x1, x2, m)); // moves the momentum encoder towards the base encoder
           const loss = guard.checkLoss(output, place);

@@ -1,6 +1,6 @@
 import { randomInt } from "node:crypto";
 import { availableParallelism } from "node:os";
-import type { ImageSource, RecipeChanges } from "../data/index.js";
+import type { ImageSource, ImageStream, RecipeChanges } from "../data/index.js";
 import { isArchitecture, UnknownArchitectureError, VisionTransformer, type Encoder } from "../models/index.js";
 import type { Module } from "../nn/index.js";
 import { AdamW, LARS, scaledLearningRate, type Optimizer } from "../optim/index.js";
@@ -13,8 +13,12 @@ export type OptimizerName = "lars" | "adamw";
 
 /** Options of {@link pretrain}. Defaults are upstream's. */
 export interface PretrainOptions {
-  /** A folder of images, or any other source of them. */
-  data: string | ImageSource;
+  /** What `openImages` opens (a folder, a list, shards, Parquet, a benchmark data set), or a source or stream of your own. */
+  data: string | ImageSource | ImageStream;
+  /** Images of an epoch, where a stream's shards do not tell. */
+  images?: number;
+  /** Images among which a stream's next one is drawn. */
+  shuffleBuffer?: number;
 
   /** Name of an architecture, or a function that builds a `VisionTransformer` or a `ResNet`. Default `"resnet50"`. */
   encoder?: string | ((numClasses: number) => Module);
@@ -63,6 +67,13 @@ export interface PretrainOptions {
   cropMin?: number;
   /** Changes to upstream's augmentations. */
   augmentation?: RecipeChanges;
+  /** Turn pictures upright as their EXIF orientation says. Default false, as upstream. */
+  exif?: boolean;
+  /**
+   * Where colour, blur, solarize and flip happen: `"cpu"`, whose pixels are upstream's, or `"gpu"`, on the training's device, which leaves
+   * only decoding and cropping to the CPU. Default `"cpu"`.
+   */
+  augment?: "cpu" | "gpu";
 
   /** `"cpu"`, `"cuda"` or `"cuda:N"`. Default: the first GPU, where there is one. */
   device?: string;
@@ -137,6 +148,8 @@ export function resolveOptions(options: PretrainOptions) {
     batchSize,
     cropMin: options.cropMin ?? 0.08,
     augmentation: options.augmentation ?? null,
+    exif: options.exif ?? false,
+    augment: options.augment ?? ("cpu" as const),
     device,
     precision: options.precision ?? (device === "cpu" ? "fp32" : "fp16"),
     seed: options.seed ?? null,
@@ -160,7 +173,8 @@ export function resolveOptions(options: PretrainOptions) {
   if (typeof encoder === "string" && !isArchitecture(encoder)) throw new UnknownArchitectureError(encoder);
   for (const name of ["imageSize", "dim", "mlpDim", "epochs", "saveEveryEpochs"] as const) requireWhole(name, given[name], 1);
   for (const name of ["startEpoch", "saveEverySteps"] as const) requireWhole(name, given[name], 0);
-  for (const [name, value] of Object.entries({ threads, stopAfter, patchSize, keep, keepEvery })) if (value !== null) requireWhole(name, value, 1);
+  const { images = null, shuffleBuffer = null } = options;
+  for (const [name, value] of Object.entries({ images, shuffleBuffer, threads, stopAfter, patchSize, keep, keepEvery })) if (value !== null) requireWhole(name, value, 1);
   if (seed !== null) requireWhole("seed", seed, 0);
   requireWhole("workers", options.workers ?? 1, 0);
   // BatchNorm needs two values per channel, contrast two images.
@@ -172,6 +186,7 @@ export function resolveOptions(options: PretrainOptions) {
   requireRange("momentum", given.momentum, 0, 1 - Number.EPSILON);
   for (const beta of betas) requireRange("betas", beta, 0, 1 - Number.EPSILON);
   requireOneOf("optimizer", optimizer, ["lars", "adamw"]);
+  requireOneOf("augment", given.augment, ["cpu", "gpu"]);
   requireOneOf("precision", precision, ["fp32", "bf16", "fp16"]);
   if (betas.length !== 2) throw new PretrainOptionError(`betas has ${betas.length} values; give two decay rates, such as [0.9, 0.999]`);
   if (patchSize !== null && typeof encoder === "string" && !encoder.startsWith("vit")) {
@@ -195,7 +210,7 @@ export function resolveOptions(options: PretrainOptions) {
 export function trainingFacts(recipe: Recipe, encoder: Encoder): Record<string, unknown> {
   const names = [
     "imageSize", "patchSize", "stopGradConv1", "dim", "mlpDim", "temperature", "m", "mCos", "optimizer", "lr", "weightDecay", "momentum",
-    "betas", "epochs", "warmupEpochs", "cropMin", "augmentation", "precision",
+    "betas", "epochs", "warmupEpochs", "cropMin", "augmentation", "exif", "augment", "precision",
   ] as const;
   const options = Object.fromEntries(names.map((name) => [name, recipe[name]]));
   const numHeads = encoder instanceof VisionTransformer ? encoder.numHeads : undefined;

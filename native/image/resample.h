@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "box.h"
 #include "tile.h"
 
 namespace moco::image {
@@ -14,13 +15,6 @@ struct Source {
   int width = 0;
   int height = 0;
   size_t stride = 0;
-};
-
-struct Box {
-  int top = 0;
-  int left = 0;
-  int height = 0;
-  int width = 0;
 };
 
 // Fixed-point weights of one axis: output o is the sum over t of weights[o * stride + t] times

@@ -32,6 +32,22 @@ void ThreadPool::submit(std::shared_ptr<Work> work) {
   }
 }
 
+void ThreadPool::cancelQueued() {
+  std::vector<std::shared_ptr<Work>> ended;
+  {
+    const std::lock_guard<std::mutex> lock(mutex);
+    for (const std::shared_ptr<Work>& work : queue) {
+      work->cancelled = true;
+      work->remaining -= work->items - work->next;
+      work->next = work->items;
+      // With items under way, the thread that ends the last one finishes the work.
+      if (work->remaining == 0) ended.push_back(work);
+    }
+    queue.clear();
+  }
+  for (const std::shared_ptr<Work>& work : ended) work->finished();
+}
+
 void ThreadPool::close() {
   std::deque<std::shared_ptr<Work>> dropped;
   {
@@ -50,7 +66,7 @@ void ThreadPool::close() {
 }
 
 void ThreadPool::loop() {
-  Scratch scratch;
+  Workshop workshop;
   std::unique_lock<std::mutex> lock(mutex);
   for (;;) {
     wake.wait(lock, [this] { return closing || !queue.empty(); });
@@ -61,7 +77,7 @@ void ThreadPool::loop() {
     lock.unlock();
     std::exception_ptr failure;
     try {
-      work->run(item, scratch);
+      work->run(item, workshop);
     } catch (...) {
       failure = std::current_exception();
     }

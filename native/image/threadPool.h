@@ -10,7 +10,7 @@
 #include <thread>
 #include <vector>
 
-#include "view.h"
+#include "prepare.h"
 
 namespace moco::image {
 
@@ -21,7 +21,7 @@ class Work {
   explicit Work(size_t items) : items(items), remaining(items) {}
   virtual ~Work() = default;
   // Exceptions are caught and kept; the other items still run.
-  virtual void run(size_t item, Scratch& scratch) = 0;
+  virtual void run(size_t item, Workshop& workshop) = 0;
   virtual void finished() = 0;
 
   const size_t items;
@@ -45,6 +45,9 @@ class ThreadPool {
 
   // Work with no items, or given to a closed pool, is finished at once.
   void submit(std::shared_ptr<Work> work);
+
+  // Takes the items back that no thread has begun; their work is finished as cancelled.
+  void cancelQueued();
 
   // Lets running items end, cancels the rest and joins the threads. Idempotent.
   void close();

@@ -8,6 +8,7 @@ void renderView(const Source& source, const View& view, Scratch& scratch) {
   Tile& tile = scratch.tile;
   cropResize(source, view.crop, view.resizedWidth, view.resizedHeight, view.window,
              scratch.resample, tile);
+  scratch.clock.stop(Stage::kCrop);
   for (const Jitter operation : view.order) {
     switch (operation) {
       case Jitter::kBrightness:
@@ -27,8 +28,11 @@ void renderView(const Source& source, const View& view, Scratch& scratch) {
     }
   }
   if (view.grayscale) toGrayscale(tile);
+  scratch.clock.stop(Stage::kColour);
   if (view.blurSigma > 0) gaussianBlur(tile, view.blurSigma, scratch.blur);
+  scratch.clock.stop(Stage::kBlur);
   if (view.solarizeThreshold < 256) solarize(tile, view.solarizeThreshold);
+  scratch.clock.stop(Stage::kColour);
 }
 
 }  // namespace moco::image

@@ -6,6 +6,7 @@
 #include "blur.h"
 #include "normalize.h"
 #include "resample.h"
+#include "stageClock.h"
 
 namespace moco::image {
 
@@ -33,6 +34,7 @@ struct Scratch {
   ResampleScratch resample;
   BlurScratch blur;
   Tile tile;
+  StageClock clock;
 };
 
 // Leaves the view, not yet flipped, in scratch.tile.

@@ -21,7 +21,7 @@ test("the drawings are those of two vendors, composited on white", async () => {
   expect([source.length, source.pairs, source.baseEmoji.length, source.classes.length]).toEqual([7572, 3786, 1911, 10]);
   expect(source.name(0).replace("google", "twitter")).toBe(source.name(source.pairs));
   expect(source.label(5)).toBe(source.label(5 + source.pairs));
-  const { data, width, height } = await source.read(0);
+  const { data, width, height } = await source.image(0);
   expect([width, height, data.length]).toEqual([64, 64, 64 * 64 * 3]);
   expect([...data.subarray(0, 3)]).toEqual([255, 255, 255]);
 });

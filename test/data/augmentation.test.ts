@@ -1,5 +1,5 @@
 import { describe, expect, test } from "@jest/globals";
-import { DataOptionError, RandomStream, drawCrop, drawView, viewRecipes, type ViewParameters } from "../../lib/data/index.js";
+import { DataOptionError, drawView, fitView, viewRecipes, type Box, type ViewDraw, type ViewRecipe } from "../../lib/data/index.js";
 import { readJson } from "../support/fixtures.js";
 
 interface CropStatistics {
@@ -9,6 +9,12 @@ interface CropStatistics {
   draws: number;
   quantile_levels: number[];
   stats: Record<string, { mean: number; std: number; quantiles: number[] }>;
+}
+
+/** The crop that a recipe of this scale and ratio draws for one sample. */
+function crop(size: [number, number], cropScale: [number, number], cropRatio: [number, number], index = 0): Box {
+  const [recipe] = viewRecipes(0.08, { cropScale, cropRatio });
+  return fitView(drawView(recipe, { seed: 1, epoch: 0, index, view: 0 }), ...size).crop;
 }
 
 /** How many of ascending numbers are below a limit. */
@@ -32,7 +38,7 @@ describe("random resized crops are distributed as torchvision's", () => {
       if (Number.isFinite(value)) (values[name] ??= []).push(value);
     };
     for (let index = 0; index < draws; index++) {
-      const box = drawCrop(width, height, scale, ratio, new RandomStream({ seed: 1, epoch: 0, index, stream: 0 }));
+      const box = crop([width, height], scale, ratio, index);
       note("i", box.top);
       note("j", box.left);
       note("h", box.height);
@@ -61,19 +67,18 @@ describe("random resized crops are distributed as torchvision's", () => {
   });
 
   test("a shape that no try can meet gets the centred fallback", () => {
-    const random = new RandomStream({ seed: 0, epoch: 0, index: 0, stream: 0 });
-    expect(drawCrop(1000, 10, [1, 1], [3 / 4, 4 / 3], random)).toEqual({ top: 0, left: 493, height: 10, width: 13 });
-    expect(drawCrop(10, 1000, [1, 1], [3 / 4, 4 / 3], random)).toEqual({ top: 493, left: 0, height: 13, width: 10 });
-    expect(drawCrop(1, 1, [0.08, 1], [3 / 4, 4 / 3], random)).toEqual({ top: 0, left: 0, height: 1, width: 1 });
+    expect(crop([1000, 10], [1, 1], [3 / 4, 4 / 3])).toEqual({ top: 0, left: 493, height: 10, width: 13 });
+    expect(crop([10, 1000], [1, 1], [3 / 4, 4 / 3])).toEqual({ top: 493, left: 0, height: 13, width: 10 });
+    expect(crop([1, 1], [0.08, 1], [3 / 4, 4 / 3])).toEqual({ top: 0, left: 0, height: 1, width: 1 });
   });
 });
 
 describe("views", () => {
   const n = 20000;
   const draws = viewRecipes().map((recipe, view) =>
-    Array.from({ length: n }, (_, index) => drawView(recipe, 64, 64, { seed: 5, epoch: 1, index, view })),
-  ) as [ViewParameters[], ViewParameters[]];
-  const share = (views: ViewParameters[], holds: (view: ViewParameters) => boolean): number => views.filter(holds).length / n;
+    Array.from({ length: n }, (_, index) => drawView(recipe, { seed: 5, epoch: 1, index, view })),
+  ) as [ViewDraw[], ViewDraw[]];
+  const share = (views: ViewDraw[], holds: (view: ViewDraw) => boolean): number => views.filter(holds).length / n;
   const near = (actual: number, expected: number): void =>
     expect(Math.abs(actual - expected)).toBeLessThanOrEqual(6 * Math.sqrt((expected * (1 - expected)) / n));
   const uniform = (values: number[], low: number, high: number): void => {
@@ -121,12 +126,30 @@ describe("views", () => {
     const [changed] = viewRecipes(0.08, { blurProbability: 0, jitterProbability: 1, hue: 0 });
     for (let index = 0; index < 50; index++) {
       const key = { seed: 9, epoch: 0, index, view: 0 };
-      const a = drawView(usual, 64, 48, key);
-      const b = drawView(changed, 64, 48, key);
+      const a = drawView(usual, key);
+      const b = drawView(changed, key);
       expect({ ...b, blurSigma: a.blurSigma, jitter: a.jitter }).toEqual(a);
       expect(b.blurSigma).toBeNull();
       expect(b.jitter!.order).toHaveLength(3);
       expect(b.jitter!.order).not.toContain(3);
+    }
+  });
+
+  test("that fit an image are torchvision's tries in their order, whatever the image", () => {
+    // The rule, once more and plainly: each try takes two numbers for its shape and, if it fits, two for its place.
+    const recipe: ViewRecipe = viewRecipes()[0];
+    for (let index = 0; index < 3000; index++) {
+      const draw = drawView(recipe, { seed: 3, epoch: 2, index, view: index % 2 });
+      const width = 1 + ((index * 37) % 700), height = 1 + ((index * 53) % 500);
+      let expected: Box | null = null;
+      for (let k = 0; k < 10 && !expected; k++) {
+        const area = width * height * draw.crop[2 + k]!, ratio = draw.crop[12 + k]!;
+        const w = Math.round(Math.sqrt(area * ratio)), h = Math.round(Math.sqrt(area / ratio));
+        if (w < 1 || h < 1 || w > width || h > height) continue;
+        const [down, right] = [draw.crop[22 + 2 * k]!, draw.crop[23 + 2 * k]!];
+        expected = { top: Math.floor(down * (height - h + 1)), left: Math.floor(right * (width - w + 1)), height: h, width: w };
+      }
+      if (expected) expect(fitView(draw, width, height).crop).toEqual(expected);
     }
   });
 

@@ -1,4 +1,3 @@
-import { readFileSync } from "node:fs";
 import { describe, expect, test } from "@jest/globals";
 import { BadImageError, DataOptionError, evaluationBatches, loadImages, type ImageSource } from "../../lib/data/index.js";
 import { fixturePath, readJson } from "../support/fixtures.js";
@@ -13,7 +12,7 @@ const photographs: ImageSource = {
   classes: ["photograph"],
   name: (index) => val[index]!.source,
   label: () => 0,
-  read: async (index) => readFileSync(fixturePath(`augment/files/${val[index]!.source}`)),
+  image: (index) => fixturePath(`augment/files/${val[index]!.source}`),
 };
 const mean = [0.485, 0.456, 0.406];
 const std = [0.229, 0.224, 0.225];
@@ -62,7 +61,7 @@ describe("evaluation images", () => {
 
   test("a square of the image's own size is the image", async () => {
     const image = synthetic(0, 16, 16);
-    const source: ImageSource = { ...memorySource(1), read: async () => image };
+    const source: ImageSource = { ...memorySource(1), image: async () => image };
     const out = await loadImages(source, [0], { imageSize: 16, normalization: { mean: [0, 0, 0], std: [1, 1, 1] } });
     const values = out.data() as Float32Array;
     out.dispose();

@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { afterAll, describe, expect, test } from "@jest/globals";
-import { ImagePool, decodeImage, type DecodedImage, type JitterParameters, type Rendering } from "../../lib/data/index.js";
+import { ImagePool, decodeImage, type Box, type DecodedImage, type JitterParameters, type Rendering, type Resizing } from "../../lib/data/index.js";
 import * as torch from "../../lib/torch/index.js";
 import { fixturePath, readJson, readNpy } from "../support/fixtures.js";
 import { difference, golden, goldenImage, interleaved, same } from "./pixels.js";
@@ -22,9 +22,9 @@ afterAll(() => {
   expect(torch.memory().tensors).toBe(tensorsBefore);
 });
 
-type Look = Partial<Omit<Rendering, "output" | "row">> & { size?: number };
+type Look = Partial<Omit<Rendering, "output" | "row" | "crop" | "resizing">> & { crop?: Box; resizing?: Resizing; size?: number };
 
-function rendering(image: DecodedImage, look: Look): Rendering {
+function rendering(image: DecodedImage, look: Look): Rendering & { resizing: Resizing } {
   const { size, ...rest } = look;
   const crop = look.crop ?? { top: 0, left: 0, height: image.height, width: image.width };
   return { output: 0, row: 0, crop, resizing: { height: size ?? crop.height, width: size ?? crop.width, top: 0, left: 0 }, ...rest };
@@ -240,10 +240,10 @@ describe("the pool", () => {
 
   test("refuses what does not fit, and says why", async () => {
     const out = torch.empty([1, 3, 4, 4], { dtype: "float32" });
-    const attempt = (change: Partial<Rendering>): Promise<void> =>
+    const attempt = (change: Partial<Rendering>): Promise<unknown> =>
       pool.render([{ image, renderings: [{ output: 0, row: 0, crop: whole, resizing, ...change }] }], [out]);
     await expect(attempt({ row: 1 })).rejects.toThrow(/row is 1/);
-    await expect(attempt({ output: 1 })).rejects.toThrow(/output is 1/);
+    await expect(attempt({ output: 1 })).rejects.toThrow(/output 1 of 1/);
     await expect(attempt({ crop: { ...whole, width: 9 } })).rejects.toThrow(/crop width is 9/);
     await expect(attempt({ crop: { ...whole, top: -1 } })).rejects.toThrow(/crop top/);
     await expect(attempt({ resizing: { ...resizing, top: 1 } })).rejects.toThrow(/window top/);
@@ -271,9 +271,14 @@ describe("the pool", () => {
     const out = torch.empty([512, 3, 256, 256], { dtype: "uint8" });
     const large = { height: 256, width: 256, top: 0, left: 0 };
     const renderings = Array.from({ length: 512 }, (_, row) => ({ output: 0, row, crop: whole, resizing: large, blurSigma: 1 }));
-    const cut = own.render([{ image, renderings }], [out]);
+    const requests = renderings.map((rendering) => ({ image, renderings: [rendering] }));
+    const cut = own.render(requests, [out]);
+    own.cancel();
+    await expect(cut).rejects.toThrow(/taken back/);
+    await own.render(requests.slice(0, 3), [out]);
+    const left = own.render(requests, [out]);
     own.close();
-    await expect(cut).rejects.toThrow(/closed/);
+    await expect(left).rejects.toThrow(/taken back/);
     await expect(own.render([], [])).rejects.toThrow(/closed/);
     own.close();
     out.dispose();

@@ -13,9 +13,7 @@ const busy = `
   const image = { data: new Uint8Array(3 * 64 * 64), width: 64, height: 64 };
   const crop = { top: 0, left: 0, height: 64, width: 64 };
   const out = torch.empty([2000, 3, 96, 96], { dtype: "uint8" });
-  const renderings = Array.from({ length: 2000 }, (_, row) => (
-    { output: 0, row, crop, resizing: { height: 96, width: 96, top: 0, left: 0 }, blurSigma: 2 }));
-  const work = pool.render([{ image, renderings }], [out]);
+  const work = pool.render(Array.from({ length: 2000 }, (_, row) => ({ image, renderings: [{ output: 0, row, crop, blurSigma: 2 }] })), [out]);
 `;
 
 function node(code: string): { status: number | null; signal: string | null; output: string } {
@@ -41,8 +39,8 @@ describe("the process ends cleanly", () => {
   test("with a loader abandoned in the middle", () => {
     const code = `
       const { TwoViewLoader } = await import(${JSON.stringify(data)});
-      const source = { length: 64, classes: [], name: String, label: () => null,
-        read: async () => ({ data: new Uint8Array(3 * 400), width: 20, height: 20 }) };
+      const source = { length: 64,
+        image: async () => ({ data: new Uint8Array(3 * 400), width: 20, height: 20 }) };
       const loader = new TwoViewLoader(source, { batchSize: 8, imageSize: 16, seed: 0 });
       const { value } = await loader.epoch(0).next();
       console.log(value.views[0].shape.join());

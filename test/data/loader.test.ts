@@ -81,12 +81,20 @@ describe("batches", () => {
   test("do not care in what order a source answers", async () => {
     const slow: ImageSource = {
       ...memorySource(22),
-      read: async (index) => {
+      image: async (index) => {
         await new Promise((resolve) => setTimeout(resolve, (index * 7) % 13));
         return synthetic(index);
       },
     };
     expect(await run(slow)).toEqual(await run(memorySource(22)));
+  });
+
+  test("are the same when a device augments the crops", async () => {
+    const photographs: ImageSource = { length: 22, image: (index) => fixturePath(`augment/files/${index % 2 ? "china.jpg" : "gray.jpg"}`) };
+    for (const source of [photographs, memorySource(22, [5])]) {
+      const changes = { imageSize: 48, maxBad: 0.1 };
+      expect(await run(source, { ...changes, augmentOn: "cpu" }, 1, 2)).toEqual(await run(source, changes, 1, 2));
+    }
   });
 
   test("of all ranks together are those of one", async () => {
@@ -210,7 +218,7 @@ describe("bad images", () => {
   });
 
   test("a source that gives too few bytes is told so", async () => {
-    const source: ImageSource = { ...memorySource(8), read: async () => ({ data: new Uint8Array(5), width: 2, height: 2 }) };
+    const source: ImageSource = { ...memorySource(8), image: async () => ({ data: new Uint8Array(5), width: 2, height: 2 }) };
     await expect(run(source)).rejects.toThrow(/5 bytes for 2 x 2 pixels/);
   });
 });

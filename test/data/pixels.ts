@@ -57,7 +57,7 @@ export function memorySource(length: number, bad: readonly number[] = []): Image
     reads: 0,
     name: (index) => `image ${index}`,
     label: () => null,
-    async read(index) {
+    async image(index) {
       this.reads++;
       if (bad.includes(index)) throw new Error("broken on purpose");
       return synthetic(index);

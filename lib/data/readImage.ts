@@ -1,0 +1,39 @@
+import type { DecodeOptions } from "./decode.js";
+import type { DecodedImage } from "./decodedImage.js";
+import { BadImageError } from "./errors.js";
+import { isDecoded, type ImageInput } from "./imageInput.js";
+import { sharedImagePool } from "./imagePool.js";
+import { nameOf, type ImageSource } from "./imageSource.js";
+
+/**
+ * Decodes an image, with the meaning of PIL's `convert("RGB")`: alpha is dropped, not composited; colour profiles and gamma are ignored;
+ * the content decides the format, not the name; animations give their first frame. JPEG is decoded by libjpeg-turbo in the addon, other
+ * formats by sharp, both off the JavaScript thread.
+ *
+ * @param input a path, a part of a file, or the bytes of a JPEG, PNG, WebP, GIF, TIFF, AVIF, BMP or PPM/PGM/PBM file
+ * @throws an `Error` that says what is wrong: missing, empty, unknown, truncated, corrupt or too large.
+ */
+export function decodeImage(input: ImageInput, options: DecodeOptions = {}): Promise<DecodedImage> {
+  return sharedImagePool().decode(input, options);
+}
+
+/**
+ * Reads and decodes one image of a source.
+ *
+ * @throws {BadImageError} that names the image and says why it cannot be used.
+ */
+export async function readImage(source: ImageSource, index: number, options: DecodeOptions = {}): Promise<DecodedImage> {
+  try {
+    const input = await source.image(index);
+    if (isDecoded(input)) requirePixels(input);
+    return await decodeImage(input, options);
+  } catch (error) {
+    throw new BadImageError(`${nameOf(source, index)}: ${(error as Error).message}`, { cause: error });
+  }
+}
+
+/** @throws an `Error` when a source's pixels do not fit its size. */
+export function requirePixels({ data, width, height }: DecodedImage): void {
+  if (ArrayBuffer.isView(data) && width >= 1 && height >= 1 && data.length === 3 * width * height) return;
+  throw new Error(`the source gave ${data?.length} bytes for ${width} x ${height} pixels; RGB needs ${3 * width * height}`);
+}
