@@ -1,7 +1,7 @@
 #include "colour.h"
 
 #include <algorithm>
-#include <cstring>
+#include <cmath>
 
 #include "simd.h"
 
@@ -22,9 +22,69 @@ inline uint8_t blend(int degenerate, int value, float factor) {
   return static_cast<uint8_t>(static_cast<int>(clipped));
 }
 
-MOCO_SIMD void blendWithConstant(uint8_t* __restrict bytes, size_t count, int constant,
+#if defined(MOCO_AVX2)
+
+// Up to here the mixed value fits an integer, whose saturation to a byte is the clipping.
+constexpr float kLargestFactor = 4e6f;
+
+MOCO_AVX2 inline __m256i blendAvx2(__m256 degenerate, __m256i value, __m256 factor) {
+  const __m256 distance = _mm256_sub_ps(_mm256_cvtepi32_ps(value), degenerate);
+  return _mm256_cvttps_epi32(_mm256_add_ps(degenerate, _mm256_mul_ps(factor, distance)));
+}
+
+MOCO_AVX2 void blendWithConstantAvx2(uint8_t* bytes, size_t count, int constant, float factor) {
+  const __m256 degenerate = _mm256_set1_ps(static_cast<float>(constant));
+  const __m256 factors = _mm256_set1_ps(factor);
+  for (size_t i = 0; i < count; i += 32) {
+    uint8_t* at = bytes + i;
+    storeAvx2(at, narrowAvx2(blendAvx2(degenerate, widenAvx2(at), factors),
+                             blendAvx2(degenerate, widenAvx2(at + 8), factors),
+                             blendAvx2(degenerate, widenAvx2(at + 16), factors),
+                             blendAvx2(degenerate, widenAvx2(at + 24), factors)));
+  }
+}
+
+MOCO_AVX2 inline __m256i lumaAvx2(__m256i red, __m256i green, __m256i blue) {
+  const __m256i warm = _mm256_add_epi32(_mm256_mullo_epi32(red, _mm256_set1_epi32(19595)),
+                                        _mm256_mullo_epi32(green, _mm256_set1_epi32(38470)));
+  const __m256i cold = _mm256_add_epi32(_mm256_mullo_epi32(blue, _mm256_set1_epi32(7471)),
+                                        _mm256_set1_epi32(0x8000));
+  return _mm256_srli_epi32(_mm256_add_epi32(warm, cold), 16);
+}
+
+MOCO_AVX2 void blendWithLumaAvx2(uint8_t* red, uint8_t* green, uint8_t* blue, size_t count,
                                  float factor) {
-  for (size_t i = 0; i < count; ++i) bytes[i] = blend(constant, bytes[i], factor);
+  const __m256 factors = _mm256_set1_ps(factor);
+  for (size_t i = 0; i < count; i += 32) {
+    __m256i r[4];
+    __m256i g[4];
+    __m256i b[4];
+    for (int k = 0; k < 4; ++k) {
+      r[k] = widenAvx2(red + i + 8 * k);
+      g[k] = widenAvx2(green + i + 8 * k);
+      b[k] = widenAvx2(blue + i + 8 * k);
+      const __m256 gray = _mm256_cvtepi32_ps(lumaAvx2(r[k], g[k], b[k]));
+      r[k] = blendAvx2(gray, r[k], factors);
+      g[k] = blendAvx2(gray, g[k], factors);
+      b[k] = blendAvx2(gray, b[k], factors);
+    }
+    storeAvx2(red + i, narrowAvx2(r[0], r[1], r[2], r[3]));
+    storeAvx2(green + i, narrowAvx2(g[0], g[1], g[2], g[3]));
+    storeAvx2(blue + i, narrowAvx2(b[0], b[1], b[2], b[3]));
+  }
+}
+
+#endif
+
+void blendWithConstant(uint8_t* __restrict bytes, size_t count, int constant, float factor) {
+  size_t i = 0;
+#if defined(MOCO_AVX2)
+  if (hasAvx2() && std::abs(factor) < kLargestFactor) {
+    i = count / 32 * 32;
+    blendWithConstantAvx2(bytes, i, constant, factor);
+  }
+#endif
+  for (; i < count; ++i) bytes[i] = blend(constant, bytes[i], factor);
 }
 
 MOCO_SIMD uint32_t lumaSum(const uint8_t* __restrict red, const uint8_t* __restrict green,
@@ -36,9 +96,16 @@ MOCO_SIMD uint32_t lumaSum(const uint8_t* __restrict red, const uint8_t* __restr
   return sum;
 }
 
-MOCO_SIMD void blendWithLuma(uint8_t* __restrict red, uint8_t* __restrict green,
-                             uint8_t* __restrict blue, size_t count, float factor) {
-  for (size_t i = 0; i < count; ++i) {
+void blendWithLuma(uint8_t* __restrict red, uint8_t* __restrict green, uint8_t* __restrict blue,
+                   size_t count, float factor) {
+  size_t i = 0;
+#if defined(MOCO_AVX2)
+  if (hasAvx2() && std::abs(factor) < kLargestFactor) {
+    i = count / 32 * 32;
+    blendWithLumaAvx2(red, green, blue, i, factor);
+  }
+#endif
+  for (; i < count; ++i) {
     const int gray = luma(red[i], green[i], blue[i]);
     red[i] = blend(gray, red[i], factor);
     green[i] = blend(gray, green[i], factor);
@@ -57,67 +124,6 @@ MOCO_SIMD void invertFrom(uint8_t* __restrict bytes, size_t count, uint8_t thres
   for (size_t i = 0; i < count; ++i) {
     const uint8_t value = bytes[i];
     bytes[i] = value < threshold ? value : static_cast<uint8_t>(255 - value);
-  }
-}
-
-// `value` where `condition` is 1, 0 where it is 0; branches would keep the loop scalar.
-inline int keepIf(int condition, int value) { return -condition & value; }
-
-// All bits set where first <= value <= last; comparisons the compiler would turn into bit tests,
-// which have no vector form.
-inline int between(int value, int first, int last) {
-  return ~(((value - first) | (last - value)) >> 31);
-}
-
-// RGB to 8-bit HSV, the hue shifted, and back to RGB, per pixel. PIL computes parts of this in
-// double; single precision in exactly this order gives the same bytes for all 2^24 colours and
-// every hue (checked exhaustively), at twice the lanes.
-MOCO_SIMD void shiftHuePlanes(uint8_t* __restrict red, uint8_t* __restrict green,
-                              uint8_t* __restrict blue, size_t count, int shift) {
-  for (size_t i = 0; i < count; ++i) {
-    const int r = red[i];
-    const int g = green[i];
-    const int b = blue[i];
-    const int high = std::max(r, std::max(g, b));
-    const int low = std::min(r, std::min(g, b));
-    const int middle = r + g + b - high - low;
-
-    // The hue in sixths of a turn is an odd offset plus or minus one fraction; which, depends on
-    // the channels that are highest and lowest. Red wins ties for the highest, then green.
-    const int redHigh = r == high;
-    const int greenHigh = (r != high) & (g == high);
-    const int lowest = g + keepIf(redHigh, b - g) + keepIf(greenHigh, r - g);
-    const int ascending = lowest == low;
-    const float offset = static_cast<float>(3 - 4 * redHigh - 2 * greenHigh + 2 * ascending);
-    const int distance = high - middle - keepIf(ascending, 2 * (high - middle));
-    const float fraction =
-        static_cast<float>(distance) / static_cast<float>(std::max(high - low, 1));
-    const float sixths = offset + fraction;
-    const float turn = sixths / 6.0f + (sixths < 0.0f ? 1.0f : 0.0f);
-    const int hue = static_cast<int>(turn * 255.0f);
-    const float chroma = static_cast<float>(high - low) / static_cast<float>(std::max(high, 1));
-    const float saturation = static_cast<float>(static_cast<int>(chroma * 255.0f)) / 255.0f;
-
-    const int shifted = ((hue + shift) & 255) * 6;
-    const int turned = ((shifted + 1) * 257) >> 16;  // shifted / 255
-    const float within = static_cast<float>(shifted - turned * 255) / 255.0f;
-    const float rising = 1.0f - within;
-    const int sector = turned - keepIf(turned == 6, 6);
-    const int odd = sector & 1;
-    const float slope = odd != 0 ? within : rising;
-    const float value = static_cast<float>(high);
-    const int bottom = static_cast<int>(value * (1.0f - saturation) + 0.5f);
-    const int ramp = static_cast<int>(value * (1.0f - saturation * slope) + 0.5f);
-
-    // In each sixth of a turn one channel is highest, one lowest and one on the ramp.
-    const int toHigh = high - ramp;
-    const int toBottom = bottom - ramp;
-    red[i] = static_cast<uint8_t>(ramp + (~between(sector, 1, 4) & toHigh) +
-                                  (between(sector, 2, 3) & toBottom));
-    green[i] = static_cast<uint8_t>(ramp + (between(sector, 1, 2) & toHigh) +
-                                    (between(sector, 4, 5) & toBottom));
-    blue[i] = static_cast<uint8_t>(ramp + (between(sector, 3, 4) & toHigh) +
-                                   (between(sector, 0, 1) & toBottom));
   }
 }
 
@@ -142,10 +148,6 @@ void adjustContrast(Tile& tile, float factor) {
 
 void adjustSaturation(Tile& tile, float factor) {
   blendWithLuma(tile.plane(0), tile.plane(1), tile.plane(2), tile.area(), factor);
-}
-
-void shiftHue(Tile& tile, int shift) {
-  shiftHuePlanes(tile.plane(0), tile.plane(1), tile.plane(2), tile.area(), shift);
 }
 
 void toGrayscale(Tile& tile) {

@@ -7,12 +7,15 @@
 
 namespace moco::image {
 
-// A byte has only 256 values: (value / 255 - mean) / std per channel, each step rounded to single
-// precision as torchvision's tensors round it.
+// (value / 255 - mean) / std per channel, each step rounded to single precision as torchvision's
+// tensors round it. A byte has only 256 values, so there is a table of them.
 class Normalization {
  public:
   Normalization(const std::array<float, 3>& mean, const std::array<float, 3>& std);
   const float* table(int channel) const { return tables[channel].data(); }
+
+  const std::array<float, 3> mean;
+  const std::array<float, 3> std;
 
  private:
   std::array<std::array<float, 256>, 3> tables;

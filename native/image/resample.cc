@@ -1,169 +1,196 @@
 #include "resample.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 
 #include "simd.h"
-
-#if defined(__SSE2__)
-#include <emmintrin.h>
-#endif
+#include "transpose.h"
 
 namespace moco::image {
 namespace {
 
-// Eight bits of pixel, two of headroom for filters with negative lobes: 22 remain.
-constexpr int kPrecision = 32 - 8 - 2;
-constexpr int kBlock = 16;
+// Bytes of a pixel's three channels in a block of rows.
+constexpr int kLanes = 3 * kBlockRows;
 // Columns of the vertical pass held in registers at once.
 constexpr int kStrip = 32;
+constexpr int32_t kHalf = 1 << (kWeightBits - 1);
 
 int roundUp(int value, int multiple) { return (value + multiple - 1) / multiple * multiple; }
 
-// Weights of the outputs first .. first + count - 1 of an axis resized from inSize to outSize.
-// A triangle as wide as the reduction (never narrower than one input pixel), normalised in
-// double, then rounded to fixed point: exactly Pillow's steps, since each rounding shows.
-void bilinearWeights(int inSize, int outSize, int first, int count, Weights& out) {
-  const double scale = static_cast<double>(static_cast<float>(inSize)) / outSize;
-  const double support = std::max(scale, 1.0);
-  const double inverse = 1.0 / support;
-  out.stride = static_cast<int>(std::ceil(support)) * 2 + 1;
-  out.start.resize(count);
-  out.taps.resize(count);
-  out.values.resize(static_cast<size_t>(count) * out.stride);
-  out.exact.resize(out.stride);
-  for (int o = 0; o < count; ++o) {
-    const double center = (first + o + 0.5) * scale;
-    const int begin = std::max(static_cast<int>(center - support + 0.5), 0);
-    const int end = std::min(static_cast<int>(center + support + 0.5), inSize);
-    double total = 0;
-    for (int i = begin; i < end; ++i) {
-      const double distance = std::abs((i - center + 0.5) * inverse);
-      const double weight = distance < 1.0 ? 1.0 - distance : 0.0;
-      out.exact[i - begin] = weight;
-      total += weight;
-    }
-    int32_t* values = out.values.data() + static_cast<size_t>(o) * out.stride;
-    int taps = 0;
-    int skipped = 0;
-    for (int i = 0; i < end - begin; ++i) {
-      const double weight = total != 0.0 ? out.exact[i] / total : out.exact[i];
-      const int32_t value = static_cast<int32_t>(0.5 + weight * (1 << kPrecision));
-      // Zero weights at either end change nothing and cost a multiplication per pixel.
-      if (taps == 0 && value == 0) {
-        ++skipped;
-        continue;
+uint8_t rounded(int32_t sum) { return static_cast<uint8_t>(std::min(sum >> kWeightBits, 255)); }
+
+#if defined(MOCO_AVX2)
+
+// Eight lanes of the sum over t of weights[t] * in[t * step + lane].
+template <int kTaps>
+MOCO_AVX2 inline __m256i sumAvx2(const uint8_t* in, size_t step, const __m256i* weights) {
+  __m256i sum = _mm256_set1_epi32(kHalf);
+  for (int t = 0; t < kTaps; ++t, in += step) {
+    sum = _mm256_add_epi32(sum, _mm256_mullo_epi32(widenAvx2(in), weights[t]));
+  }
+  return sum;
+}
+
+MOCO_AVX2 inline void storeSumsAvx2(const __m256i (&sum)[4], uint8_t* out) {
+  storeAvx2(
+      out,
+      narrowAvx2(_mm256_srai_epi32(sum[0], kWeightBits), _mm256_srai_epi32(sum[1], kWeightBits),
+                 _mm256_srai_epi32(sum[2], kWeightBits), _mm256_srai_epi32(sum[3], kWeightBits)));
+}
+
+template <int kTaps>
+MOCO_AVX2 inline void blendFewAvx2(const uint8_t* in, size_t step, const int32_t* values, int lanes,
+                                   uint8_t* out) {
+  __m256i weights[kTaps];
+  for (int t = 0; t < kTaps; ++t) weights[t] = _mm256_set1_epi32(values[t]);
+  for (int l = 0; l < lanes; l += kStrip) {
+    const __m256i sum[4] = {
+        sumAvx2<kTaps>(in + l, step, weights), sumAvx2<kTaps>(in + l + 8, step, weights),
+        sumAvx2<kTaps>(in + l + 16, step, weights), sumAvx2<kTaps>(in + l + 24, step, weights)};
+    storeSumsAvx2(sum, out + l);
+  }
+}
+
+MOCO_AVX2 inline void blendManyAvx2(const uint8_t* in, size_t step, const int32_t* values, int taps,
+                                    int lanes, uint8_t* out) {
+  for (int l = 0; l < lanes; l += kStrip) {
+    __m256i sum[4];
+    for (__m256i& each : sum) each = _mm256_set1_epi32(kHalf);
+    const uint8_t* at = in + l;
+    for (int t = 0; t < taps; ++t, at += step) {
+      const __m256i weight = _mm256_set1_epi32(values[t]);
+      for (int i = 0; i < 4; ++i) {
+        sum[i] = _mm256_add_epi32(sum[i], _mm256_mullo_epi32(widenAvx2(at + 8 * i), weight));
       }
-      values[taps++] = value;
     }
-    while (taps > 1 && values[taps - 1] == 0) --taps;
-    out.start[o] = begin + skipped;
-    out.taps[o] = taps;
+    storeSumsAvx2(sum, out + l);
   }
 }
 
-// Transposes a 16 x 16 block of bytes.
-inline void transpose16(const uint8_t* const in[kBlock], uint8_t* out, size_t outStride) {
-#if defined(__SSE2__)
-  __m128i a[16];
-  __m128i b[16];
-  for (int i = 0; i < 16; ++i) a[i] = _mm_loadu_si128(reinterpret_cast<const __m128i*>(in[i]));
-  // Four rounds of interleaving row i with row i + 8 send element (i, j) to (j, i).
-  for (int i = 0; i < 8; ++i) {
-    b[2 * i] = _mm_unpacklo_epi8(a[i], a[i + 8]);
-    b[2 * i + 1] = _mm_unpackhi_epi8(a[i], a[i + 8]);
-  }
-  for (int i = 0; i < 8; ++i) {
-    a[2 * i] = _mm_unpacklo_epi8(b[i], b[i + 8]);
-    a[2 * i + 1] = _mm_unpackhi_epi8(b[i], b[i + 8]);
-  }
-  for (int i = 0; i < 8; ++i) {
-    b[2 * i] = _mm_unpacklo_epi8(a[i], a[i + 8]);
-    b[2 * i + 1] = _mm_unpackhi_epi8(a[i], a[i + 8]);
-  }
-  for (int i = 0; i < 8; ++i) {
-    a[2 * i] = _mm_unpacklo_epi8(b[i], b[i + 8]);
-    a[2 * i + 1] = _mm_unpackhi_epi8(b[i], b[i + 8]);
-  }
-  for (int i = 0; i < 16; ++i) {
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(out + i * outStride), a[i]);
-  }
-#else
-  for (int i = 0; i < kBlock; ++i) {
-    for (int j = 0; j < kBlock; ++j) out[j * outStride + i] = in[i][j];
-  }
-#endif
-}
-
-// Sixteen rows of interleaved pixels become columns: byte column b of row r lands at b * 16 + r.
-// Rows beyond the image repeat its last one; their results are never read.
-void toColumns(const uint8_t* pixels, size_t stride, int rowsLeft, int byteCount,
-               uint8_t* columns) {
-  const uint8_t* in[kBlock];
-  for (int r = 0; r < kBlock; ++r) in[r] = pixels + stride * std::min(r, rowsLeft - 1);
-  int b = 0;
-  for (; b + kBlock <= byteCount; b += kBlock) {
-    transpose16(in, columns + static_cast<size_t>(b) * kBlock, kBlock);
-    for (const uint8_t*& row : in) row += kBlock;
-  }
-  for (int j = 0; b + j < byteCount; ++j) {
-    for (int r = 0; r < kBlock; ++r) columns[static_cast<size_t>(b + j) * kBlock + r] = in[r][j];
+// out[l] = the sum over t of values[t] * in[t * step + l], rounded, for a multiple of 32 lanes.
+// A crop that is enlarged has two taps, one that is reduced to a half four or five; unrolled,
+// weights and sums stay in registers.
+MOCO_AVX2 inline void blendAvx2(const uint8_t* in, size_t step, const int32_t* values, int taps,
+                                int lanes, uint8_t* out) {
+  switch (taps) {
+    case 1:
+      return blendFewAvx2<1>(in, step, values, lanes, out);
+    case 2:
+      return blendFewAvx2<2>(in, step, values, lanes, out);
+    case 3:
+      return blendFewAvx2<3>(in, step, values, lanes, out);
+    case 4:
+      return blendFewAvx2<4>(in, step, values, lanes, out);
+    case 5:
+      return blendFewAvx2<5>(in, step, values, lanes, out);
+    default:
+      return blendManyAvx2(in, step, values, taps, lanes, out);
   }
 }
 
-// The three channels of sixteen rows make 48 lanes; each output pixel is a weighted sum of
-// neighbouring groups of 48.
-MOCO_SIMD void blendColumns(const uint8_t* __restrict columns, int firstColumn,
-                            const Weights& weights, int count, uint8_t* __restrict out) {
-  constexpr int kLanes = 3 * kBlock;
-  const int* starts = weights.start.data();
-  const int* taps = weights.taps.data();
-  for (int o = 0; o < count; ++o) {
-    const int32_t* w = weights.values.data() + static_cast<size_t>(o) * weights.stride;
-    const uint8_t* in = columns + static_cast<size_t>(starts[o] - firstColumn) * kLanes;
-    int32_t sum[kLanes];
-    for (int l = 0; l < kLanes; ++l) sum[l] = 1 << (kPrecision - 1);
-    for (int t = 0; t < taps[o]; ++t, in += kLanes) {
-      const int32_t weight = w[t];
-      for (int l = 0; l < kLanes; ++l) sum[l] += weight * in[l];
-    }
-    uint8_t* to = out + static_cast<size_t>(o) * kLanes;
-    for (int l = 0; l < kLanes; ++l) {
-      const int32_t value = sum[l] >> kPrecision;
-      to[l] = static_cast<uint8_t>(value > 255 ? 255 : value);
-    }
+MOCO_AVX2 void toColumnsAvx2(const uint8_t* const rows[kBlockRows], int byteCount, uint8_t* out) {
+  for (int b = 0; b < byteCount; b += kBlockBytes) {
+    // The last block overlaps the one before.
+    const size_t at = static_cast<size_t>(std::min(b, byteCount - kBlockBytes));
+    rowsToColumnsAvx2(rows, at, out + at * kBlockRows);
   }
 }
 
-// Back from columns to planar rows: channel c of block row r at rows + c * planeSize + r * stride.
-void toRows(const uint8_t* columns, int count, uint8_t* rows, size_t planeSize, size_t stride) {
+MOCO_AVX2 void blendColumnsAvx2(const uint8_t* columns, const Weights& weights, int count,
+                                uint8_t* out) {
+  const int32_t* values = weights.values.data();
+  for (int o = 0; o < count; ++o, values += weights.stride, out += kLanes) {
+    const int at = weights.start[static_cast<size_t>(o)] - weights.begin();
+    blendAvx2(columns + static_cast<size_t>(at) * kLanes, kLanes, values,
+              weights.taps[static_cast<size_t>(o)], kLanes, out);
+  }
+}
+
+MOCO_AVX2 void toRowsAvx2(const uint8_t* columns, int count, uint8_t* rows, size_t rowBytes) {
   for (int channel = 0; channel < 3; ++channel) {
-    for (int o = 0; o < count; o += kBlock) {
-      const uint8_t* in[kBlock];
-      for (int i = 0; i < kBlock; ++i) {
-        in[i] = columns + (static_cast<size_t>(o + i) * 3 + channel) * kBlock;
-      }
-      transpose16(in, rows + planeSize * channel + o, stride);
+    for (int o = 0; o < count; o += kBlockBytes) {
+      columnsToRowsAvx2(columns + static_cast<size_t>(o) * kLanes + channel * kBlockRows, kLanes,
+                        rows + static_cast<size_t>(channel) * (rowBytes / 3) + o, rowBytes);
     }
   }
 }
 
-MOCO_SIMD void blendRows(const uint8_t* __restrict rows, size_t stride, const int32_t* weights,
-                         int taps, int width, uint8_t* __restrict out) {
+MOCO_AVX2 void blendRowsAvx2(const uint8_t* rows, size_t rowBytes, const int32_t* weights, int taps,
+                             int width, uint8_t* out) {
+  const int whole = width / kStrip * kStrip;
+  blendAvx2(rows, rowBytes, weights, taps, whole, out);
+  if (whole == width) return;
+  uint8_t strip[kStrip];
+  blendAvx2(rows + whole, rowBytes, weights, taps, kStrip, strip);
+  std::memcpy(out + whole, strip, static_cast<size_t>(width - whole));
+}
+
+#endif
+
+// The same for every processor; the compiler vectorises the inner loops.
+template <int kCount>
+inline void blend(const uint8_t* __restrict in, size_t step, const int32_t* __restrict weights,
+                  int taps, uint8_t* __restrict out) {
+  int32_t sum[kCount];
+  for (int l = 0; l < kCount; ++l) sum[l] = kHalf;
+  for (int t = 0; t < taps; ++t, in += step) {
+    const int32_t weight = weights[t];
+    for (int l = 0; l < kCount; ++l) sum[l] += weight * in[l];
+  }
+  for (int l = 0; l < kCount; ++l) out[l] = rounded(sum[l]);
+}
+
+// Thirty-two rows of interleaved pixels become columns: byte b of row r lands at b * 32 + r.
+void toColumns(const uint8_t* const rows[kBlockRows], int byteCount, uint8_t* out) {
+#if defined(MOCO_AVX2)
+  if (hasAvx2() && byteCount >= kBlockBytes) return toColumnsAvx2(rows, byteCount, out);
+#endif
+  int b = 0;
+  for (; b + kBlockBytes <= byteCount; b += kBlockBytes) {
+    rowsToColumns(rows, static_cast<size_t>(b), out + static_cast<size_t>(b) * kBlockRows);
+  }
+  for (; b < byteCount; ++b) {
+    for (int r = 0; r < kBlockRows; ++r) out[static_cast<size_t>(b) * kBlockRows + r] = rows[r][b];
+  }
+}
+
+// The three channels of the block's rows make 96 lanes; each output pixel is a weighted sum of
+// neighbouring groups of 96.
+void blendColumns(const uint8_t* columns, const Weights& weights, int count, uint8_t* out) {
+#if defined(MOCO_AVX2)
+  if (hasAvx2()) return blendColumnsAvx2(columns, weights, count, out);
+#endif
+  const int32_t* values = weights.values.data();
+  for (int o = 0; o < count; ++o, values += weights.stride) {
+    const int at = weights.start[static_cast<size_t>(o)] - weights.begin();
+    const uint8_t* in = columns + static_cast<size_t>(at) * kLanes;
+    for (int channel = 0; channel < 3; ++channel, in += kBlockRows, out += kBlockRows) {
+      blend<kBlockRows>(in, kLanes, values, weights.taps[static_cast<size_t>(o)], out);
+    }
+  }
+}
+
+// Back from columns to rows: channel c of block row r at rows + r * rowBytes + c * rowBytes / 3.
+void toRows(const uint8_t* columns, int count, uint8_t* rows, size_t rowBytes) {
+#if defined(MOCO_AVX2)
+  if (hasAvx2()) return toRowsAvx2(columns, count, rows, rowBytes);
+#endif
+  for (int channel = 0; channel < 3; ++channel) {
+    for (int o = 0; o < count; o += kBlockBytes) {
+      columnsToRows(columns + static_cast<size_t>(o) * kLanes + channel * kBlockRows, kLanes,
+                    rows + static_cast<size_t>(channel) * (rowBytes / 3) + o, rowBytes);
+    }
+  }
+}
+
+void blendRows(const uint8_t* rows, size_t rowBytes, const int32_t* weights, int taps, int width,
+               uint8_t* out) {
+#if defined(MOCO_AVX2)
+  if (hasAvx2()) return blendRowsAvx2(rows, rowBytes, weights, taps, width, out);
+#endif
   for (int x = 0; x < width; x += kStrip) {
-    int32_t sum[kStrip];
-    for (int l = 0; l < kStrip; ++l) sum[l] = 1 << (kPrecision - 1);
-    const uint8_t* in = rows + x;
-    for (int t = 0; t < taps; ++t, in += stride) {
-      const int32_t weight = weights[t];
-      for (int l = 0; l < kStrip; ++l) sum[l] += weight * in[l];
-    }
     uint8_t strip[kStrip];
-    for (int l = 0; l < kStrip; ++l) {
-      const int32_t value = sum[l] >> kPrecision;
-      strip[l] = static_cast<uint8_t>(value > 255 ? 255 : value);
-    }
+    blend<kStrip>(rows + x, rowBytes, weights, taps, strip);
     std::memcpy(out + x, strip, static_cast<size_t>(std::min(kStrip, width - x)));
   }
 }
@@ -173,50 +200,48 @@ MOCO_SIMD void blendRows(const uint8_t* __restrict rows, size_t stride, const in
 void cropResize(const Source& source, const Box& crop, int resizedWidth, int resizedHeight,
                 const Box& window, ResampleScratch& scratch, Tile& out) {
   out.resize(window.width, window.height);
-  bilinearWeights(crop.width, resizedWidth, window.left, window.width, scratch.horizontal);
-  bilinearWeights(crop.height, resizedHeight, window.top, window.height, scratch.vertical);
-  const Weights& across = scratch.horizontal;
-  const Weights& down = scratch.vertical;
+  Weights& across = scratch.across;
+  Weights& down = scratch.down;
+  bilinearWeights(crop.width, resizedWidth, window.left, window.width, across);
+  bilinearWeights(crop.height, resizedHeight, window.top, window.height, down);
 
-  // Only the input that the window needs. Starts never decrease, but ends may where zero
-  // weights were cut, so both ends are searched.
-  const auto range = [](const Weights& weights) {
-    int begin = weights.start[0];
-    int end = 0;
-    for (size_t o = 0; o < weights.start.size(); ++o) {
-      begin = std::min(begin, weights.start[o]);
-      end = std::max(end, weights.start[o] + weights.taps[o]);
+  // Only the input that the window needs.
+  const int byteCount = (across.end() - across.begin()) * 3;
+  const int firstRow = down.begin();
+  const int endRow = down.end();
+  const uint8_t* pixels = source.pixels + static_cast<size_t>(crop.left + across.begin()) * 3 +
+                          static_cast<size_t>(crop.top) * source.stride;
+
+  // Both passes go down the image together, so what lies between them stays in the cache and is
+  // small however tall the crop is: `rows` holds the resized rows from `from` to before `have`.
+  const size_t rowBytes = 3 * static_cast<size_t>(roundUp(window.width, kStrip));
+  uint8_t* columns = scratch.columns.require(static_cast<size_t>(byteCount) * kBlockRows);
+  uint8_t* blended =
+      scratch.blended.require(static_cast<size_t>(roundUp(window.width, kBlockBytes)) * kLanes);
+  uint8_t* rows = scratch.rows.require(static_cast<size_t>(down.span() + kBlockRows) * rowBytes);
+  int from = firstRow;
+  int have = firstRow;
+  for (size_t y = 0; y < static_cast<size_t>(window.height); ++y) {
+    while (have < down.start[y] + down.taps[y]) {
+      const int kept = std::max(have - down.from[y], 0);
+      std::memmove(rows, rows + static_cast<size_t>(have - kept - from) * rowBytes,
+                   static_cast<size_t>(kept) * rowBytes);
+      from = have - kept;
+      const uint8_t* in[kBlockRows];
+      for (int r = 0; r < kBlockRows; ++r) {
+        // Rows beyond the last one repeat it; their results are never read.
+        in[r] = pixels + static_cast<size_t>(std::min(have + r, endRow - 1)) * source.stride;
+      }
+      toColumns(in, byteCount, columns);
+      blendColumns(columns, across, window.width, blended);
+      toRows(blended, window.width, rows + static_cast<size_t>(kept) * rowBytes, rowBytes);
+      have += kBlockRows;
     }
-    return std::pair<int, int>(begin, end);
-  };
-  const auto [firstColumn, endColumn] = range(across);
-  const auto [firstRow, endRow] = range(down);
-
-  // Horizontal pass, rounded to 8 bits, sixteen rows at a time.
-  const int byteCount = (endColumn - firstColumn) * 3;
-  const int rowCount = endRow - firstRow;
-  const size_t rowStride = static_cast<size_t>(roundUp(window.width, kStrip));
-  const size_t planeSize = rowStride * static_cast<size_t>(roundUp(rowCount, kBlock));
-  scratch.columns.resize(static_cast<size_t>(byteCount) * kBlock);
-  scratch.blended.resize(static_cast<size_t>(roundUp(window.width, kBlock)) * 3 * kBlock);
-  scratch.rows.resize(3 * planeSize);
-  const uint8_t* pixels = source.pixels + static_cast<size_t>(crop.top + firstRow) * source.stride +
-                          static_cast<size_t>(crop.left + firstColumn) * 3;
-  for (int y = 0; y < rowCount; y += kBlock) {
-    toColumns(pixels + static_cast<size_t>(y) * source.stride, source.stride, rowCount - y,
-              byteCount, scratch.columns.data());
-    blendColumns(scratch.columns.data(), firstColumn, across, window.width, scratch.blended.data());
-    toRows(scratch.blended.data(), window.width,
-           scratch.rows.data() + static_cast<size_t>(y) * rowStride, planeSize, rowStride);
-  }
-
-  // Vertical pass.
-  for (int channel = 0; channel < 3; ++channel) {
-    const uint8_t* plane = scratch.rows.data() + planeSize * channel;
-    for (int y = 0; y < window.height; ++y) {
-      blendRows(plane + static_cast<size_t>(down.start[y] - firstRow) * rowStride, rowStride,
-                down.values.data() + static_cast<size_t>(y) * down.stride, down.taps[y],
-                window.width, out.plane(channel) + static_cast<size_t>(y) * window.width);
+    const uint8_t* in = rows + static_cast<size_t>(down.start[y] - from) * rowBytes;
+    const int32_t* weights = down.values.data() + y * static_cast<size_t>(down.stride);
+    for (int channel = 0; channel < 3; ++channel, in += rowBytes / 3) {
+      blendRows(in, rowBytes, weights, down.taps[y], window.width,
+                out.plane(channel) + y * static_cast<size_t>(window.width));
     }
   }
 }

@@ -2,9 +2,10 @@
 #pragma once
 
 #include <cstdint>
-#include <vector>
 
+#include "bilinear.h"
 #include "box.h"
+#include "buffer.h"
 #include "tile.h"
 
 namespace moco::image {
@@ -17,22 +18,14 @@ struct Source {
   size_t stride = 0;
 };
 
-// Fixed-point weights of one axis: output o is the sum over t of weights[o * stride + t] times
-// the input start[o] + t, for t below taps[o].
-struct Weights {
-  int stride = 0;
-  std::vector<int> start;
-  std::vector<int> taps;
-  std::vector<int32_t> values;
-  std::vector<double> exact;  // scratch
-};
-
 struct ResampleScratch {
-  Weights horizontal;
-  Weights vertical;
-  std::vector<uint8_t> columns;
-  std::vector<uint8_t> blended;
-  std::vector<uint8_t> rows;
+  Weights across;
+  Weights down;
+  // Thirty-two rows of the crop, turned into columns; the same rows resized, as columns; and the
+  // resized rows that the output rows still to come need.
+  Buffer<uint8_t> columns;
+  Buffer<uint8_t> blended;
+  Buffer<uint8_t> rows;
 };
 
 // Resizes `crop` of the source to resizedWidth x resizedHeight and keeps `window` of the result

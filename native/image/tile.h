@@ -4,7 +4,8 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <vector>
+
+#include "buffer.h"
 
 namespace moco::image {
 
@@ -13,7 +14,7 @@ struct Tile {
   int height = 0;
   // 3 (red, green, blue) or, once grayscale was applied, 1.
   int planes = 3;
-  std::vector<uint8_t> bytes;
+  Buffer<uint8_t> bytes;
 
   size_t area() const { return static_cast<size_t>(width) * static_cast<size_t>(height); }
   uint8_t* plane(int channel) { return bytes.data() + static_cast<size_t>(channel) * area(); }
@@ -24,7 +25,7 @@ struct Tile {
     width = newWidth;
     height = newHeight;
     planes = 3;
-    bytes.resize(3 * area());
+    bytes.require(3 * area());
   }
 };
 
