@@ -57,7 +57,7 @@ export interface JitterParameters {
  * A random crop, drawn before the image's size is known: smallest and largest ratio, ten areas as fractions of the image's, ten ratios,
  * ten places as pairs of numbers from 0 to below 1. `fitView` makes a box of it.
  */
-export type CropDraw = Float64Array;
+export type CropDraw = readonly number[];
 
 /** What happens to one view of one image, in this order. */
 export interface ViewDraw {
@@ -128,7 +128,7 @@ function checkRecipe(recipe: ViewRecipe): void {
 const attempts = 10;
 
 function drawCrop(recipe: ViewRecipe, random: RandomStream): CropDraw {
-  const draw = new Float64Array(2 + 4 * attempts);
+  const draw = new Array<number>(2 + 4 * attempts).fill(0); // not a typed array, which costs more than its 42 numbers
   const [smallest, largest] = recipe.cropScale;
   const [narrowest, widest] = recipe.cropRatio;
   const logNarrowest = Math.log(narrowest), logWidest = Math.log(widest);
@@ -193,6 +193,6 @@ export function drawView(recipe: ViewRecipe, key: ViewKey): ViewDraw {
 
 /** The draw for an image of this size in pixels: torchvision's `RandomResizedCrop` decides where the crop lies. */
 export function fitView(draw: ViewDraw, width: number, height: number): ViewParameters {
-  const [top, left, cropHeight, cropWidth] = native.fitCrop(draw.crop, width, height);
+  const [top, left, cropHeight, cropWidth] = native.fitCrop(Float64Array.from(draw.crop), width, height);
   return { ...draw, crop: { top, left, height: cropHeight, width: cropWidth } };
 }

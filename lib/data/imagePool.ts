@@ -123,12 +123,13 @@ export class ImagePool {
     const numbers = new Float64Array(count * numbersPerRendering);
     const draws: CropDraw[] = [];
     const images = requests.map(({ image }, i) => writeInput(inputs, i * numbersPerInput, image));
+    const sizes = outputs.map(({ shape }) => ({ height: shape[2]!, width: shape[3]! }));
     let at = 0;
     requests.forEach(({ renderings }, image) => {
       for (const rendering of renderings) {
-        const output = outputs[rendering.output];
-        if (!output) throw new DataOptionError(`output ${rendering.output} of ${outputs.length}; they are counted from 0`);
-        writeRendering(numbers, at, image, rendering, output, draws);
+        const size = sizes[rendering.output];
+        if (!size) throw new DataOptionError(`output ${rendering.output} of ${outputs.length}; they are counted from 0`);
+        writeRendering(numbers, at, image, rendering, size, draws);
         at += numbersPerRendering;
       }
     });
@@ -140,14 +141,16 @@ export class ImagePool {
       this.#pool, images, inputs, numbers, drawn, outputs.map((output) => output.liveSlot("render")),
       Float64Array.from([...mean, ...std]), options.exif ?? false, filled,
     );
-    let box = 3 * requests.length;
+    let next = 3 * requests.length;
     return requests.map(({ renderings }, i) => {
-      const [outcome, width, height] = filled.subarray(3 * i) as unknown as [number, number, number];
       const crops = renderings.map(() => {
-        const [top, left, cropHeight, cropWidth] = filled.subarray(box, (box += 4)) as unknown as [number, number, number, number];
-        return { top, left, height: cropHeight, width: cropWidth };
+        const box = next;
+        next += 4;
+        return { top: filled[box]!, left: filled[box + 1]!, height: filled[box + 2]!, width: filled[box + 3]! };
       });
-      return outcome === done ? { width, height, crops } : outcome === bad ? { reason: reasons[i]! } : "foreign";
+      const outcome = filled[3 * i]!;
+      if (outcome === done) return { width: filled[3 * i + 1]!, height: filled[3 * i + 2]!, crops };
+      return outcome === bad ? { reason: reasons[i]! } : "foreign";
     });
   }
 
@@ -208,14 +211,18 @@ function writeInput(to: Float64Array, at: number, image: ImageInput): string | U
   return image.data;
 }
 
+function isDraw(crop: Box | CropDraw | undefined): crop is CropDraw {
+  return Array.isArray(crop);
+}
+
 function writeRendering(
-  to: Float64Array, at: number, image: number, rendering: Rendering, output: Tensor, draws: CropDraw[],
+  to: Float64Array, at: number, image: number, rendering: Rendering, size: { height: number; width: number }, draws: CropDraw[],
 ): void {
   const { crop, resizing, jitter } = rendering;
   to[at] = image;
   to[at + 1] = rendering.output;
   to[at + 2] = rendering.row;
-  if (crop instanceof Float64Array) {
+  if (isDraw(crop)) {
     to[at + 3] = 2;
     to[at + 4] = draws.push(crop) - 1;
   } else if (crop) {
@@ -228,8 +235,8 @@ function writeRendering(
   if (resizing && "shorter" in resizing) {
     to[at + 8] = resizing.shorter;
   } else {
-    to[at + 9] = resizing?.height ?? output.shape[2]!;
-    to[at + 10] = resizing?.width ?? output.shape[3]!;
+    to[at + 9] = resizing?.height ?? size.height;
+    to[at + 10] = resizing?.width ?? size.width;
     to[at + 11] = resizing?.top ?? 0;
     to[at + 12] = resizing?.left ?? 0;
   }

@@ -9,6 +9,8 @@ import { checkSplit } from "./datasetFolder.js";
 export interface CifarOptions {
   /** 50,000 images for training, or 10,000 for testing. Default `"train"`. */
   split?: CifarSplit;
+  /** Which of the two to look for, where a folder holds both. Default: the one that is there. */
+  title?: Cifar["title"];
   /** Take files with any number of images, such as parts of the published ones. Default false: a file of another size is an error. */
   subset?: boolean;
 }
@@ -58,13 +60,14 @@ export class Cifar implements ImageSource {
    * @throws {DatasetError} when there is no CIFAR, a file is missing, of the wrong size or damaged, or a label is outside its range.
    */
   static async open(folder: string, options: CifarOptions = {}): Promise<Cifar> {
-    const { split = "train", subset = false } = options;
+    const { split = "train", title, subset = false } = options;
     checkSplit(split, ["train", "test"], "CIFAR");
-    const found = await findCifar(folder);
+    const found = await findCifar(folder, title);
     if (!found) {
+      const wanted = title ? `does not hold ${title}` : "holds neither CIFAR-10 nor CIFAR-100";
       throw new DatasetError(
-        `${folder} holds neither CIFAR-10 nor CIFAR-100; unpack cifar-10-binary.tar.gz or cifar-100-binary.tar.gz there (or the Python ` +
-          "version) and give the folder with data_batch_1.bin or train.bin",
+        `${folder} ${wanted}; unpack cifar-10-binary.tar.gz or cifar-100-binary.tar.gz there (or the Python version) and give the folder ` +
+          "with data_batch_1.bin or train.bin",
       );
     }
     const { layout, root } = found;

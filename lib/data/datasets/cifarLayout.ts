@@ -38,7 +38,8 @@ const hundred = {
 
 const layouts: readonly CifarLayout[] = [
   {
-    ...ten, format: "binary", archive: "cifar-10-binary.tar.gz", folder: "cifar-10-batches-bin", marks: [["data_batch_1.bin", "test_batch.bin"]],
+    ...ten, format: "binary", archive: "cifar-10-binary.tar.gz", folder: "cifar-10-batches-bin",
+    marks: [["data_batch_1.bin", "test_batch.bin"]],
     files: { train: batches(".bin"), test: ["test_batch.bin"] }, names: "batches.meta.txt", labelsKey: "",
   },
   {
@@ -59,12 +60,13 @@ const layouts: readonly CifarLayout[] = [
  * The form of CIFAR that a folder holds, itself or in the folder to which the archive unpacks, and where. Of two forms of the same data
  * set the binary one is taken.
  *
+ * @param title which of the two to look for; by default either
  * @throws {DatasetError} when it holds both CIFAR-10 and CIFAR-100.
  */
-export async function findCifar(folder: string): Promise<{ layout: CifarLayout; root: string } | null> {
+export async function findCifar(folder: string, title?: CifarLayout["title"]): Promise<{ layout: CifarLayout; root: string } | null> {
   for (const place of [(): string => resolve(folder), ({ folder: inner }: CifarLayout): string => resolve(folder, inner)]) {
     const found: { layout: CifarLayout; root: string }[] = [];
-    for (const layout of layouts) {
+    for (const layout of layouts.filter((known) => title === undefined || known.title === title)) {
       const root = place(layout);
       const groups = await Promise.all(layout.marks.map((names) => Promise.all(names.map((name) => isFile(join(root, name))))));
       if (groups.every((group) => group.includes(true))) found.push({ layout, root });
@@ -73,9 +75,8 @@ export async function findCifar(folder: string): Promise<{ layout: CifarLayout; 
     if (!first) continue;
     const other = found.find(({ layout }) => layout.title !== first.layout.title);
     if (!other) return first;
-    throw new DatasetError(
-      `${folder} holds ${first.layout.title} (${first.layout.folder}) and ${other.layout.title} (${other.layout.folder}); give a folder with one of them`,
-    );
+    const [one, two] = [first, other].map(({ layout }) => `${layout.title} (${layout.folder})`);
+    throw new DatasetError(`${folder} holds ${one} and ${two}; give the folder of one of them`);
   }
   return null;
 }

@@ -118,7 +118,10 @@ export async function readPickledFile(file: string, layout: CifarLayout, images:
     throw damaged(`"${layout.labelsKey}" is ${describe(given)} where a list of ${count} numbers is expected`);
   }
   const wrong = given.findIndex((label) => !(Number.isInteger(label) && label >= 0 && label < layout.classes));
-  if (wrong >= 0) throw wrongLabel(file, wrong, typeof given[wrong] === "number" ? given[wrong] : describe(given[wrong]), layout.classes, layout);
+  if (wrong >= 0) {
+    const label: unknown = given[wrong];
+    throw wrongLabel(file, wrong, typeof label === "number" ? label : describe(label), layout.classes, layout);
+  }
   const pixels = new Uint8Array(count * cifarBytes);
   const [rowStep = 0, step = 0] = array.stride;
   for (let image = 0; image < count; image++) {
@@ -144,7 +147,9 @@ export async function readClassNames(file: string, layout: CifarLayout): Promise
 
 async function unpickle(file: string, layout: CifarLayout): Promise<ReadonlyMap<unknown, unknown>> {
   const size = await sizeOf(file, layout);
-  if (size > mostPickleBytes) throw new DatasetError(`${file} has ${size} bytes, more than any file of CIFAR; unpack ${layout.archive} again`);
+  if (size > mostPickleBytes) {
+    throw new DatasetError(`${file} has ${size} bytes, more than any file of CIFAR; unpack ${layout.archive} again`);
+  }
   const bytes = await readFile(file);
   try {
     const { value } = readPickle(bytes, 0, {

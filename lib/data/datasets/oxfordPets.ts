@@ -59,7 +59,8 @@ export class OxfordPets implements ImageSource {
           "unpack images.tar.gz and annotations.tar.gz into one folder and give that",
       );
     }
-    if (!(await isFolder(join(root, "images")))) throw new DatasetError(`${join(root, "images")} is missing; unpack images.tar.gz into ${root}`);
+    const images = join(root, "images");
+    if (!(await isFolder(images))) throw new DatasetError(`${images} is missing; unpack images.tar.gz into ${root}`);
     const list = join(root, "annotations", lists[split]);
     const text = await readFile(list, "utf8").catch((error: Error) => {
       throw new DatasetError(`cannot read ${list}: ${error.message}; unpack annotations.tar.gz again`, { cause: error });
@@ -102,7 +103,7 @@ function readLine(line: string, where: string): Pet {
   if (label < 0 || label >= breeds) {
     throw new DatasetError(`${where}: the class is ${breed}, not 1 to ${breeds}; unpack annotations.tar.gz again`);
   }
-  if (/[/\\]/.test(name)) throw new DatasetError(`${where}: the name of the image leads to another folder; unpack annotations.tar.gz again`);
+  if (/[/\\]/.test(name)) throw new DatasetError(`${where}: the name of the image leads to another folder; unpack the lists again`);
   return { name, label };
 }
 
