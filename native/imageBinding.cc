@@ -50,6 +50,8 @@ class PrepareWork : public PromiseWork {
     this->count(workshop.scratch.clock, workshop.crops.size());
   }
 
+  void release() override { request.outputs.clear(); }
+
   napi_value resolution(napi_env env) override {
     napi_value reasons;
     checked(napi_create_array_with_length(env, results.size(), &reasons), "array");

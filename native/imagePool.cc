@@ -82,6 +82,7 @@ void settle(napi_env env, napi_value, void*, void* data) {
   Pool& pool = work.pool;
   napi_handle_scope scope;
   if (napi_open_handle_scope(env, &scope) != napi_ok) return;
+  work.release();
   napi_value result = nullptr;
   std::string reason;
   if (work.failure || work.cancelled) {

@@ -25,8 +25,8 @@ export interface FileListOptions {
  * - `.csv` and `.tsv`: a table. If the first line names a column `path`, `file`, `file_name`, `image` or the like, the paths are there, and
  *   the labels in one named `label`, `class`, `target` or the like; other columns are passed over. Without such a line, the first column
  *   has the paths and the second, if any, the labels. A `.csv` may have quotes, within which spaces count and `""` is a quote.
- * - Every other name: `path`, or `path TAB label`, or `path label` with one or more spaces before a whole number, as in lists for Caffe. All
- *   lines must be of one of the three forms. The path in the third must end as image files do, as `holiday 7` might be a path.
+ * - Every other name: `path`, or `path TAB label`, or `path label` with one or more spaces before a whole number, as in lists for Caffe.
+ *   All lines must be of one of the three forms. The path in the third must end as image files do, as `holiday 7` might be a path.
  *
  * In all of them: paths are absolute or start from the list's folder; slashes divide folders. Spaces around a path are not part of it.
  * Blank lines and those that begin with `#` are passed over. Text is UTF-8, with or without a byte order mark; lines end in `\n` or

@@ -3,11 +3,12 @@ import { mkdir, open, readdir, realpath, rename, rm, stat, statfs, type FileHand
 import { basename, dirname, join } from "node:path";
 import { readIndexFile, writeIndexFile, type FolderIndex, type IndexConditions } from "./folderIndexFile.js";
 import { PackedStrings } from "./packedStrings.js";
+import { quickStat } from "./quickFiles.js";
 import { identityOf, type FolderScan } from "./scanFolder.js";
 
 export type { FolderIndex } from "./folderIndexFile.js";
 
-/** A folder that changed this shortly before its scan may have changed once more at the same time by its clock: two seconds is FAT's grain. */
+/** A folder that changed this shortly before its scan may change once more without another time: two seconds is the grain of FAT. */
 const grainMs = 2000;
 /** Folders looked at together; Node.js has four threads for files. */
 const foldersAtOnce = 256;
@@ -85,7 +86,7 @@ async function unchanged(root: string, folders: PackedStrings, { identities, bro
   for (let i = 0; i < brokenLinks.length; i++) if (await stat(join(root, brokenLinks.at(i))).catch(() => null)) return false;
   for (let from = 0; from < folders.length; from += foldersAtOnce) {
     const same = await Promise.all(identities.slice(from, from + foldersAtOnce).map(async (then, i) => {
-      const now = identityOf(await stat(join(root, folders.at(from + i)), { bigint: true }));
+      const now = identityOf(await quickStat(join(root, folders.at(from + i))));
       return now.inode === then.inode && now.modified === then.modified && now.changed === then.changed;
     }));
     if (same.includes(false)) return false;

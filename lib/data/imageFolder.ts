@@ -1,5 +1,5 @@
-import { stat } from "node:fs/promises";
-import { join, resolve } from "node:path";
+import { readFile, stat } from "node:fs/promises";
+import { join, resolve, sep } from "node:path";
 import { readConfig } from "../config.js";
 import { ImageFolderError } from "./errors.js";
 import { indexOf, keepFolderIndex, readFolderIndex, type FolderIndex } from "./folderIndex.js";
@@ -8,7 +8,7 @@ import { ImageNames } from "./imageNames.js";
 import type { ImageSource } from "./imageSource.js";
 import { PackedNumbers } from "./packedNumbers.js";
 import { PackedStrings } from "./packedStrings.js";
-import { classOf, scanFolder } from "./scanFolder.js";
+import { classOf, mangled, scanFolder } from "./scanFolder.js";
 
 export { imageEndings } from "./imageEndings.js";
 
@@ -84,10 +84,11 @@ export class ImageFolder implements ImageSource {
     return this.#names.path(index);
   }
 
-  /** The absolute path. */
-  image(index: number): string {
+  /** The absolute path; the file's bytes where the name is not UTF-8, which no text can tell. */
+  image(index: number): string | Promise<Uint8Array> {
     this.#check(index);
-    return join(this.root, this.#names.path(index));
+    const path = join(this.root, this.#names.path(index));
+    return path.includes(mangled) ? readFile(Buffer.concat([Buffer.from(join(this.root, sep)), this.#names.pathBytes(index)])) : path;
   }
 
   /** Index into `classes`; null when images lie directly in the root. */

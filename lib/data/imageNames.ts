@@ -34,6 +34,11 @@ export class ImageNames {
     return this.#folders.at(this.#folderOf.at(index)) + this.#names.at(index);
   }
 
+  /** The same as the bytes that the file system has, for names that are not UTF-8. */
+  pathBytes(index: number): Buffer {
+    return Buffer.concat([this.#folders.bytesAt(this.#folderOf.at(index)), this.#names.bytesAt(index)]);
+  }
+
   /** Position in the list of folders. */
   folder(index: number): number {
     return this.#folderOf.at(index);

@@ -17,7 +17,7 @@ const labelColumns = new Set(["label", "class", "target", "category", "class_nam
 /** What reads a list, by the ending of its name. */
 export function lineReader(file: string): LineReader {
   const ending = extname(file).toLowerCase();
-  const read = ending === ".csv" ? tableReader(csvCells) : ending === ".tsv" ? tableReader((line) => line.split("\t").map(trim)) : plainReader();
+  const read = ending === ".csv" ? tableReader(csvCells) : ending === ".tsv" ? tableReader(tabCells) : plainReader();
   return (line, number) => (/^ *(#|$)/.test(line) ? null : read(line, number));
 }
 
@@ -34,7 +34,9 @@ function plainReader(): LineReader {
       throw new TextLineError(number, `has ${layout}, but line ${first.number} has ${first.layout}; write all lines alike`);
     }
     if (tabbed.length > 2) {
-      throw new TextLineError(number, `has ${tabbed.length - 1} tabs; one stands between the path and the label. Name the file .tsv if it is a table`);
+      throw new TextLineError(
+        number, `has ${tabbed.length - 1} tabs; one stands between the path and the label. Name the file .tsv if it is a table`,
+      );
     }
     if (tabbed.length === 2) return { path: trim(tabbed[0]!), label: trim(tabbed[1]!) || null };
     if (!spaced) return { path: trim(line), label: null };
@@ -72,6 +74,10 @@ function only(columns: readonly string[], names: ReadonlySet<string>, line: numb
   const found = columns.filter((column) => names.has(column));
   if (found.length > 1) throw new TextLineError(line, `names ${found.join(" and ")}, which may mean the same; rename all but one`);
   return found.length === 0 ? -1 : columns.indexOf(found[0]!);
+}
+
+function tabCells(line: string): string[] {
+  return line.split("\t").map(trim);
 }
 
 /** Cells of a line with commas; quotes as in RFC 4180, but no line break within them. */

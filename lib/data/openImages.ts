@@ -41,7 +41,7 @@ const listEndings = [".txt", ".lst", ".csv", ".tsv"];
 /** What can be given as images, for messages. */
 export const imageForms = `Images can be:
   DIR                          a folder of images, with one folder per class or without classes, also within DIR/train;
-                               or one that holds CIFAR-10 or CIFAR-100 (binary version), Flowers-102, Oxford-IIIT Pet, or tar or Parquet files
+                               or one that holds CIFAR-10, CIFAR-100, Flowers-102, Oxford-IIIT Pet, or tar or Parquet files
   FILE.txt, .lst, .csv, .tsv   a list of image files
   'NAME-{000..099}.tar'        tar shards (WebDataset), also .tar.gz and pipe:COMMAND
   FILE.parquet                 Parquet files with image bytes

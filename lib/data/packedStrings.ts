@@ -34,6 +34,12 @@ export class PackedStrings {
     return packed;
   }
 
+  static ofBytes(strings: readonly Buffer[]): PackedStrings {
+    const packed = PackedStrings.empty();
+    for (const bytes of strings) packed.append({ bytes, ends: Uint32Array.of(bytes.length) });
+    return packed;
+  }
+
   get length(): number {
     return this.#full.length * perBlock + this.#count;
   }
@@ -48,6 +54,12 @@ export class PackedStrings {
   at(index: number): string {
     const { bytes, start, end } = this.#range(index);
     return bytes.toString("utf8", start, end);
+  }
+
+  /** The bytes of a string, which need not be UTF-8 where they were added as bytes. */
+  bytesAt(index: number): Buffer {
+    const { bytes, start, end } = this.#range(index);
+    return bytes.subarray(start, end);
   }
 
   /** Adds strings; many at once are packed faster than one at a time. */
@@ -74,6 +86,11 @@ export class PackedStrings {
 
   /** Adds the strings `from` to `to` of a block. */
   append(block: StringBlock, from = 0, to = block.ends.length): void {
+    if (this.#count === 0 && from === 0 && to === block.ends.length && to < perBlock && block.bytes.length === block.ends[to - 1]) {
+      // Taken as it is: it is full, so that the next string makes a larger one.
+      [this.#bytes, this.#ends, this.#count, this.#used] = [block.bytes, block.ends, to, block.bytes.length];
+      return;
+    }
     while (from < to) {
       const count = Math.min(to - from, perBlock - this.#count);
       const start = from === 0 ? 0 : block.ends[from - 1]!;

@@ -46,7 +46,8 @@ async function onlyShards(folder: string): Promise<ShardFolder | null> {
   }
   if (found.tar.length > 0 && found.parquet.length > 0) {
     throw new UnknownDataError(
-      `${folder} holds ${found.tar.length} tar and ${found.parquet.length} Parquet files; name those that are meant, such as ${join(folder, found.tar[0]!)}`,
+      `${folder} holds ${found.tar.length} tar and ${found.parquet.length} Parquet files; ` +
+        `name those that are meant, such as ${join(folder, found.tar[0]!)}`,
     );
   }
   const kind = found.tar.length > 0 ? "tar" : "parquet";
@@ -64,5 +65,7 @@ function ofSplit(folder: string, files: string[], split: string | undefined): st
   const those = files.filter((file) => splitOf(file) === wanted);
   if (those.length > 0 && !there.has(null)) return those;
   const names = [...there].map((name) => name ?? "none told by its name").join(", ");
-  throw new UnknownDataError(`${folder} holds ${files.length} shards of these splits: ${names}; name the files of ${wanted} that are meant`);
+  throw new UnknownDataError(
+    `${folder} holds ${files.length} shards of these splits: ${names}; name the files of ${wanted} that are meant`,
+  );
 }

@@ -13,6 +13,11 @@ export class SortedNames {
     if (this.#part.push(name) === namesAtOnce) this.#pack();
   }
 
+  /** Adds names that are not UTF-8: few, as a rule. */
+  addBytes(names: readonly Buffer[]): void {
+    this.#sorted.push(PackedStrings.ofBytes([...names].sort(Buffer.compare)));
+  }
+
   sorted(): PackedStrings {
     this.#pack();
     return this.#sorted.reduceRight((all, part) => merge(part, all));

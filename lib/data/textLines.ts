@@ -13,8 +13,8 @@ export class TextLineError extends Error {
 }
 
 /**
- * The lines of a UTF-8 file, without their ends (`\n` or `\r\n`) and a byte order mark. They come in groups, as an await for each would take
- * longer than the reading.
+ * The lines of a UTF-8 file, without their ends (`\n` or `\r\n`) and a byte order mark. They come in groups, as an await for each would
+ * take longer than the reading.
  *
  * @throws {TextLineError} for bytes that are not UTF-8 and for a line that no text has.
  */
@@ -33,7 +33,9 @@ export async function* textLines(path: string, groupBytes = 1 << 20): AsyncItera
       rest = more ? lines.pop()! : "";
       // The end of the last line begins no further one.
       if (!more && lines.at(-1) === "") lines.pop();
-      if (rest.length > maxLine) throw new TextLineError(before + lines.length + 1, `is longer than ${maxLine} characters: is this a text file?`);
+      if (rest.length > maxLine) {
+        throw new TextLineError(before + lines.length + 1, `is longer than ${maxLine} characters: is this a text file?`);
+      }
       const group = lines.map((line) => (line.endsWith("\r") ? line.slice(0, -1) : line));
       const unreadable = group.findIndex((line) => /[\0\ufffd]/.test(line));
       if (unreadable >= 0) throw new TextLineError(before + unreadable + 1, "is not UTF-8 text; save the file as UTF-8");

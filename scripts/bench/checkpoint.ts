@@ -2,10 +2,9 @@ import { execFileSync } from "node:child_process";
 import { mkdtempSync, rmSync, statfsSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
-import { BenchmarkError, Peer } from "./peer.js";
+import { BenchmarkError, peersOf, type Peer } from "./peer.js";
 import type { CheckpointRequest } from "./peers/checkpoint.js";
-import { describeRun, geometricMean, median, torchFolder, type BenchmarkOptions, type BenchmarkResult } from "./result.js";
+import { describeRun, geometricMean, median, type BenchmarkOptions, type BenchmarkResult } from "./result.js";
 
 interface Recipe {
   arch: string;
@@ -59,16 +58,12 @@ export async function benchmarkCheckpoint(options: BenchmarkOptions): Promise<Be
     const free = bavail * bsize;
     throw new BenchmarkError(`checkpoint: ${parent} has ${free} bytes free and ${space} are needed; give another folder with --dir`);
   }
+  const { threads } = options;
+  const starters = peersOf("checkpoint", "torch", options);
   const folder = mkdtempSync(join(parent, "moco-bench-"));
-  const env = { LIBTORCH: torchFolder(options.python), OMP_NUM_THREADS: String(options.threads) };
-  const settings = JSON.stringify({ threads: options.threads });
-  const scripts = {
-    ours: fileURLToPath(new URL("./peers/checkpoint.js", import.meta.url)),
-    torch: fileURLToPath(new URL("../../../scripts/bench/peers/checkpoint.py", import.meta.url)),
-  };
   const sides = ["ours", "torch"] as const;
   type Side = (typeof sides)[number];
-  const start = (side: Side): Peer => new Peer(side, side === "ours" ? process.execPath : options.python, [scripts[side], settings], env);
+  const start = (side: Side): Peer => starters[side]({ args: [JSON.stringify({ threads })], threads });
   const once = async <T>(side: Side, request: CheckpointRequest): Promise<T> => {
     const peer = start(side);
     try {
@@ -132,7 +127,7 @@ export async function benchmarkCheckpoint(options: BenchmarkOptions): Promise<Be
       saveStall: median(stall.synchronous) / median(stall.following),
       saveStallFirst: median(stall.synchronous) / stall.first,
     };
-    const about = { arch, fileBytes, threads: options.threads, rounds: options.rounds, pageCache: "warm" };
+    const about = { arch, fileBytes, threads, rounds: options.rounds, pageCache: "warm" };
     return { ...describeRun("checkpoint", options.python, about), ratios, meanings: MEANINGS, raw: { loads, saves, stall } };
   } finally {
     rmSync(folder, { recursive: true });

@@ -1,4 +1,5 @@
 import { benchmarkCheckpoint } from "./checkpoint.js";
+import { benchmarkData } from "./data.js";
 import { benchmarkOperators } from "./ops.js";
 import type { BenchmarkOptions, BenchmarkResult } from "./result.js";
 import { benchmarkStep } from "./step.js";
@@ -6,6 +7,7 @@ import { benchmarkStep } from "./step.js";
 /** Benchmarks by name, as `moco bench NAME` takes them. */
 export const benchmarks: Readonly<Record<string, (options: BenchmarkOptions) => Promise<BenchmarkResult>>> = {
   checkpoint: benchmarkCheckpoint,
+  data: benchmarkData,
   ops: benchmarkOperators,
   step: benchmarkStep,
 };

@@ -1,6 +1,5 @@
-import { fileURLToPath } from "node:url";
-import { Peer } from "./peer.js";
-import { describeRun, geometricMean, median, torchFolder, type BenchmarkOptions, type BenchmarkResult } from "./result.js";
+import { peersOf } from "./peer.js";
+import { describeRun, geometricMean, median, type BenchmarkOptions, type BenchmarkResult } from "./result.js";
 
 export const smallOperators = ["add", "mm", "linear", "layerNorm", "gelu", "reshape", "transpose", "sum"] as const;
 
@@ -9,10 +8,9 @@ type Answer = Record<(typeof smallOperators)[number], number>;
 
 /** The cost of one operator call on 8×8 tensors, from TypeScript against the same from Python, one thread. */
 export async function benchmarkOperators(options: BenchmarkOptions): Promise<BenchmarkResult> {
-  const env = { LIBTORCH: torchFolder(options.python), OMP_NUM_THREADS: "1" };
-  const ours = new Peer("ours", process.execPath, [fileURLToPath(new URL("./peers/ops.js", import.meta.url))], env);
-  const script = fileURLToPath(new URL("../../../scripts/bench/peers/ops.py", import.meta.url));
-  const python = new Peer("python", options.python, [script], env);
+  const start = peersOf("ops", "python", options);
+  const ours = start.ours({ threads: 1 });
+  const python = start.python({ threads: 1 });
   try {
     const rounds = { ours: [] as Answer[], python: [] as Answer[] };
     for (let round = 0; round <= options.rounds * 3; round++) {

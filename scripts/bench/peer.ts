@@ -1,7 +1,9 @@
-import { spawn, type ChildProcess } from "node:child_process";
+import { execFileSync, spawn, type ChildProcess } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { createInterface, type Interface } from "node:readline";
+import { fileURLToPath } from "node:url";
 import { childEnvironment } from "../../lib/config.js";
+import { torchFolder, type BenchmarkOptions } from "./result.js";
 
 /** A measured program failed or could not be started. */
 export class BenchmarkError extends Error {
@@ -51,5 +53,46 @@ export class Peer {
   close(): void {
     this.#reader.close();
     this.#process.kill();
+  }
+}
+
+/** How one side of a comparison is started. */
+export interface PeerStart {
+  /** What follows the program's name on its command line. */
+  args?: readonly string[];
+  /** Threads of one operator. */
+  threads: number;
+  /** The only core that the process may use (with `taskset`); without it, all of them. */
+  core?: number | null;
+}
+
+type Starter = (how: PeerStart) => Peer;
+
+/**
+ * What starts the two sides of a benchmark: `peers/NAME.js` in Node.js and `peers/NAME.py` in Python, both on that Python's libtorch.
+ *
+ * @param peer what the Python side is called
+ */
+export function peersOf<Name extends string>(benchmark: string, peer: Name, { python }: BenchmarkOptions): Record<"ours" | Name, Starter> {
+  const libtorch = torchFolder(python);
+  const starter = (name: string, program: readonly string[]): Starter => ({ args = [], threads, core = null }) => {
+    const pinning = core === null ? [] : ["taskset", "--cpu-list", String(core)];
+    const [command, ...words] = [...pinning, ...program, ...args] as [string, ...string[]];
+    return new Peer(name, command, words, { LIBTORCH: libtorch, OMP_NUM_THREADS: String(threads) });
+  };
+  const ours = fileURLToPath(new URL(`./peers/${benchmark}.js`, import.meta.url));
+  const theirs = fileURLToPath(new URL(`../../../scripts/bench/peers/${benchmark}.py`, import.meta.url));
+  return { ours: starter("ours", [process.execPath, ours]), [peer]: starter(peer, [python, theirs]) } as Record<"ours" | Name, Starter>;
+}
+
+/** The core that one-core measurements share, or null where processes cannot be kept to one. Not the first: it often serves interrupts. */
+export function coreForOne(): number | null {
+  try {
+    execFileSync("taskset", ["--version"], { stdio: "ignore" });
+    const allowed = /Cpus_allowed_list:\s+(\S+)/.exec(readFileSync("/proc/self/status", "utf8"))?.[1];
+    const last = /\d+$/.exec(allowed ?? "")?.[0];
+    return last === undefined ? null : Number(last);
+  } catch {
+    return null;
   }
 }

@@ -1,6 +1,5 @@
-import { fileURLToPath } from "node:url";
-import { BenchmarkError, Peer } from "./peer.js";
-import { describeRun, median, torchFolder, type BenchmarkOptions, type BenchmarkResult } from "./result.js";
+import { BenchmarkError, peersOf } from "./peer.js";
+import { describeRun, median, type BenchmarkOptions, type BenchmarkResult } from "./result.js";
 
 interface Recipe {
   arch: string;
@@ -25,14 +24,14 @@ interface Answer {
 export async function benchmarkStep(options: BenchmarkOptions): Promise<BenchmarkResult> {
   if (!options.upstream) throw new BenchmarkError("step: give a checkout of facebookresearch/moco-v3 with --upstream DIR");
   const batch = options.quick ? 4 : 16;
-  const env = { LIBTORCH: torchFolder(options.python), OMP_NUM_THREADS: String(options.threads) };
+  const { threads } = options;
+  const start = peersOf("step", "upstream", options);
   const ratios: Record<string, number> = {};
   const raw: Record<string, unknown> = {};
   for (const recipe of recipes) {
-    const settings = JSON.stringify({ ...recipe, batch, imageSize: 224, threads: options.threads });
-    const ours = new Peer("ours", process.execPath, [fileURLToPath(new URL("./peers/step.js", import.meta.url)), settings], env);
-    const script = fileURLToPath(new URL("../../../scripts/bench/peers/step.py", import.meta.url));
-    const upstream = new Peer("upstream", options.python, [script, settings, options.upstream], env);
+    const settings = JSON.stringify({ ...recipe, batch, imageSize: 224, threads });
+    const ours = start.ours({ args: [settings], threads });
+    const upstream = start.upstream({ args: [settings, options.upstream], threads });
     try {
       const seconds = { ours: [] as number[], upstream: [] as number[] };
       for (let round = 0; round <= options.rounds; round++) {
@@ -52,5 +51,5 @@ export async function benchmarkStep(options: BenchmarkOptions): Promise<Benchmar
       upstream.close();
     }
   }
-  return { ...describeRun("step", options.python, { batch, imageSize: 224, threads: options.threads, recipes }), ratios, raw };
+  return { ...describeRun("step", options.python, { batch, imageSize: 224, threads, recipes }), ratios, raw };
 }

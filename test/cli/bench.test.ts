@@ -15,8 +15,34 @@ afterAll(() => rm(folder, { recursive: true }));
 test("an unknown benchmark is wrong usage, and the known ones are listed", async () => {
   const { code, stderr } = await startMoco(["bench", "checkpiont"]);
   expect(code).toBe(2);
-  expect(stderr).toMatch(/there is no benchmark "checkpiont"; choose one of checkpoint, ops, step/);
+  expect(stderr).toMatch(/there is no benchmark "checkpiont"; choose one of checkpoint, data, ops, step/);
 });
+
+test("data refuses an upstream that is none", async () => {
+  const { code, stderr } = await startMoco(["bench", "data", "--upstream", folder]);
+  expect(code).toBe(1);
+  expect(stderr).toContain(`data: ${folder} has no moco/loader.py; give a checkout of facebookresearch/moco-v3 to --upstream, or none`);
+});
+
+(testPython === null ? test.skip : test)("data compares with torchvision, and leaves no file", async () => {
+  const words = ["bench", "data", "--quick", "--rounds", "1", "--python", testPython!, "--dir", folder, "--json"];
+  const { code, stdout, stderr } = await startMoco(words);
+  expect({ code, stderr: code === 0 ? "" : stderr }).toEqual({ code: 0, stderr: "" });
+  const { name, ratios, meanings } = JSON.parse(stdout) as {
+    name: string; ratios: Record<string, number>; meanings: Record<string, string>;
+  };
+  expect(name).toBe("data");
+  expect(Object.keys(ratios)).toEqual([
+    "oneCoreImagesPerSecond", "oneCoreImagesPerCpuSecond", "gpuAugmentImagesPerCpuSecond", "allCoresImagesPerSecond",
+    "allCoresImagesPerCpuSecond", "scaling", "scalingPython", "decodeTime", "cropTime", "colourTime", "blurTime", "normaliseTime",
+    "peakMemory", "memoryGrowth", "memoryGrowthPython", "resnet18DataWait",
+  ]);
+  expect(Object.keys(meanings)).toEqual(Object.keys(ratios));
+  for (const ratio of Object.values(ratios)) expect(ratio).toBeGreaterThan(0);
+  // Crops are a part of the work, and its slowest part is not in them.
+  expect(ratios.gpuAugmentImagesPerCpuSecond).toBeGreaterThan(ratios.oneCoreImagesPerCpuSecond!);
+  expect(await readdir(folder)).toEqual([]);
+}, 300_000);
 
 (testPython === null ? test.skip : test)("checkpoint compares with torch.load and torch.save, and leaves no file", async () => {
   const words = ["bench", "checkpoint", "--quick", "--rounds", "1", "--python", testPython!, "--dir", folder, "--json"];

@@ -1,7 +1,8 @@
-import { chmod, mkdir, symlink, unlink } from "node:fs/promises";
+import { chmod, mkdir, symlink, unlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "@jest/globals";
 import { ImageFolder, ImageFolderError, TooFewImagesError, readImage, requireImages } from "../../lib/data/index.js";
+import { scanFolder } from "../../lib/data/scanFolder.js";
 import { png, synthetic, withFolder } from "./pixels.js";
 
 const names = (folder: ImageFolder): string[] => Array.from({ length: folder.length }, (_, i) => folder.name(i));
@@ -40,6 +41,31 @@ describe("folders", () => {
       expect(names(await ImageFolder.open(folder))).toEqual(["Z.png", "z.png", "ä.png", "日本.png", "\uffee.png", "\u{1f600}.png"]);
     }));
 
+  // Other systems refuse such names.
+  (process.platform === "linux" ? test : test.skip)("may hold names that are not UTF-8", async () => {
+    const image = synthetic(2);
+    const bytes = await png(image);
+    await withFolder({ "a/1.png": bytes, "a/\ufffd.png": bytes, "a/note": "" }, async (folder) => {
+      for (const name of ["\xfcber.PNG", "\xfc.txt"]) await writeFile(Buffer.concat([Buffer.from(`${folder}/a/`), Buffer.from(name, "latin1")]), bytes);
+      await symlink(join(folder, "a/1.png"), Buffer.concat([Buffer.from(`${folder}/a/`), Buffer.from("\xe4.jpg", "latin1")]));
+      const images = await ImageFolder.open(folder);
+      expect(names(images)).toEqual(["a/1.png", "a/\ufffd.jpg", "a/\ufffd.png", "a/\ufffdber.PNG"]);
+      for (let i = 0; i < images.length; i++) expect(await readImage(images, i)).toEqual(image);
+    });
+  });
+
+  test("are the same whether listed at once or in parts", async () => {
+    const files = Object.fromEntries(Array.from({ length: 1500 }, (_, i) => [`${i % 3 === 0 ? "a" : "b/c"}/${(i * 7) % 1500}.png`, ""]));
+    await withFolder(files, async (folder) => {
+      const listed = async (bytesAtOnce?: bigint): Promise<string[]> =>
+        (await scanFolder(folder, bytesAtOnce)).folders.flatMap(({ path, images }) =>
+          Array.from({ length: images.length }, (_, i) => `${path}/${images.at(i)}`));
+      const expected = Object.keys(files).sort();
+      expect(await listed()).toEqual(expected);
+      expect(await listed(0n)).toEqual(expected);
+    });
+  });
+
   test("may link to files and folders, even to themselves", () =>
     withFolder({ "real/1.png": "", "elsewhere.txt": "" }, async (folder) => {
       await symlink(join(folder, "real"), join(folder, "linked"));
@@ -53,7 +79,7 @@ describe("folders", () => {
     await withFolder({ "a/1.png": await png(image) }, async (folder) => {
       const images = await ImageFolder.open(folder);
       expect(await readImage(images, 0)).toEqual(image);
-      await unlink(images.image(0));
+      await unlink(images.image(0) as string);
       await expect(readImage(images, 0)).rejects.toThrow(/a\/1\.png.*ENOENT/);
       expect(() => images.name(1)).toThrow(/no image 1/);
     });

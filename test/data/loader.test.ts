@@ -97,6 +97,24 @@ describe("batches", () => {
     }
   });
 
+  test("use their memory again, unless somebody still holds it", async () => {
+    const loader = new TwoViewLoader(memorySource(80), { ...options, prefetch: 1 });
+    const memory = new Set<bigint>();
+    const held: torch.Tensor[] = [];
+    for await (using batch of loader.epoch(0)) {
+      const [first] = batch.views;
+      memory.add(torch.storageOf(first).id);
+      if (batch.step === 3) held.push(torch.keep(first.select(0, 1)));
+    }
+    // Two pairs go round, and another takes the place of the one that is held.
+    expect(memory.size).toBeLessThanOrEqual(4);
+    const before = held[0]!.bytes();
+    for await (using batch of loader.epoch(1)) expect(torch.storageOf(batch.views[0]).id).not.toBe(torch.storageOf(held[0]!).id);
+    expect(held[0]!.bytes()).toEqual(before);
+    held[0]!.dispose();
+    await loader.close();
+  });
+
   test("of all ranks together are those of one", async () => {
     const whole = await run(memorySource(24), { batchSize: 8 });
     const ranks = await Promise.all([0, 1].map((rank) => run(memorySource(24), { batchSize: 4, rank, worldSize: 2 })));

@@ -1,6 +1,7 @@
 import { open } from "node:fs/promises";
 import { parquetMetadataAsync, parquetReadObjects, type AsyncBuffer, type FileMetaData, type RowGroup } from "hyparquet";
 import { compressors } from "hyparquet-compressors";
+import { checkPages } from "./parquetPages.js";
 import { ShardError } from "./shardError.js";
 
 /** Which columns of a Parquet file hold images and labels. */
@@ -90,8 +91,12 @@ export function readParquetGroups(
 export async function readParquetRows(group: ParquetGroup, from: number, to: number): Promise<ParquetRow[]> {
   const { path, columns, metadata } = group;
   const names = columns.label === null ? [columns.image] : [columns.image, columns.label];
-  const rows = await withFile(path, (file) =>
-    parquetReadObjects({ file, metadata, compressors, columns: names, rowStart: from, rowEnd: to, utf8: false, useOffsetIndex: true }));
+  const rows = await withFile(path, async (file) => {
+    for (const { meta_data } of metadata.row_groups[0]!.columns) await checkPages(file, meta_data!);
+    const read = await parquetReadObjects({ file, metadata, compressors, columns: names, rowStart: from, rowEnd: to, utf8: false });
+    if (read.length !== to - from) throw new RangeError(`a row group holds ${read.length} of the ${to - from} rows that it should`);
+    return read;
+  });
   return rows.map((row) => ({ image: row[columns.image] as unknown, label: columns.label === null ? null : (row[columns.label] as unknown) }));
 }
 
@@ -102,6 +107,9 @@ function onlyGroup(path: string, metadata: FileMetaData, group: RowGroup, column
     return top === columns.image || top === columns.label;
   });
   for (const { meta_data } of kept) {
+    if (meta_data!.num_values !== group.num_rows) {
+      throw new ShardError(path, `${meta_data!.path_in_schema.join(".")} has ${meta_data!.num_values} values in ${group.num_rows} rows; give a column without lists`);
+    }
     if (Number(meta_data!.total_uncompressed_size) > largestChunk) {
       throw new ShardError(
         path, `a row group has ${meta_data!.total_uncompressed_size} bytes in ${meta_data!.path_in_schema.join(".")}, more than the ` +

@@ -1,3 +1,4 @@
+import { setMaxListeners } from "node:events";
 import { DataOptionError } from "../errors.js";
 import type { ImageInput } from "../imageInput.js";
 import type { ImageStream, StreamRequest, StreamedImage } from "../imageSource.js";
@@ -117,6 +118,7 @@ export class ShardStream implements ImageStream {
   /** An iterator whose `return` ends a command at once, also while its next image is being waited for. */
   #iterate(request: StreamRequest): AsyncIterator<StreamedImage> {
     const ended = new AbortController();
+    setMaxListeners(0, ended.signal); // each shard that is being read is one
     const images = this.#images(request, ended.signal);
     return {
       async next() {
