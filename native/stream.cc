@@ -165,8 +165,8 @@ napi_value recordStream(napi_env env, napi_callback_info info) {
     const at::Tensor& tensor = Environment::of(env).tensorAt(toInt(env, arguments[0]));
     const c10::Stream stream = toStream(env, arguments[1]);
     if (tensor.device() != stream.device()) {
-      throw std::invalid_argument("the tensor is on " + tensor.device().str() +
-                                  ", the stream on " + stream.device().str());
+      throw std::invalid_argument("the tensor is on " + tensor.device().str() + ", the stream on " +
+                                  stream.device().str());
     }
     VirtualGuardImpl(stream.device_type())
         .recordDataPtrOnStream(tensor.storage().data_ptr(), stream);

@@ -28,13 +28,13 @@ export interface DeviceBatch {
 }
 
 /**
- * Augments batches on a device, in a stream of their own, while the consumer's step for the batch before runs there. At most one batch waits
- * on the device besides the consumer's. On the CPU everything happens in turn.
+ * Augments batches on a device, in a stream of their own, while the consumer's step for the batch before runs there. At most one batch
+ * waits on the device besides the consumer's. On the CPU everything happens in turn.
  *
  * The host batches are disposed of here in any case, and never before the device has read them.
  *
- * @param consumer the stream that works with the views: it waits for each batch it is handed, and their memory goes to no other tensor before
- *   its work is done. Default: the one that is current now.
+ * @param consumer the stream that works with the views: it waits for each batch it is handed, and their memory goes to no other tensor
+ *   before its work is done. Default: the one that is current now.
  * @throws {DataOptionError} for a consumer on another device
  * @throws what `batches` or the augmentation throws, after the batches before it
  * @example for await (using batch of onDevice(hostBatches, new DeviceAugmentation("cuda"))) step(batch.views);
@@ -43,7 +43,8 @@ export async function* onDevice(
   batches: AsyncIterable<HostBatch>, augmentation: DeviceAugmentation, consumer: Stream = currentStream(augmentation.device),
 ): AsyncGenerator<DeviceBatch, void, undefined> {
   if (consumer.device !== augmentation.device) {
-    throw new DataOptionError(`the consumer's stream is on ${consumer.device}; give one of ${augmentation.device}, the augmentation's device`);
+    const wanted = `${augmentation.device}, the augmentation's device`;
+    throw new DataOptionError(`the consumer's stream is on ${consumer.device}; give one of ${wanted}`);
   }
   const stager = new Stager(augmentation);
   const drop = ({ views, done }: Staged): void => {

@@ -22,8 +22,9 @@ const { brightness, contrast, saturation, hue } = jitterOperations;
 const jitterNames = Object.keys(jitterOperations) as (keyof typeof jitterOperations)[];
 
 /**
- * Every order of brightness, contrast and saturation is a part of the first seven, left to right, which is the shortest such sequence. So
- * every order of the four is a part of the whole, in which hue, the costliest in operators, comes once; brightness, the cheapest, most often.
+ * Every order of brightness, contrast and saturation is a part of the first seven, left to right, which is the shortest such sequence.
+ * So every order of the four is a part of the whole, in which hue, the costliest in operators, comes once; brightness, the cheapest, most
+ * often.
  */
 const anyOrderOfThree = [brightness, contrast, brightness, saturation, brightness, contrast, brightness];
 const anyOrder = [...anyOrderOfThree, hue, ...anyOrderOfThree];
@@ -45,10 +46,10 @@ export function planSteps(parameters: readonly PixelParameters[]): DeviceStep[] 
   const done = parameters.map(() => 0);
   for (const operation of anyOrder) {
     const name = jitterNames[operation]!;
-    const rows = rowsWith(() => true).filter((row) => parameters[row]!.jitter?.order[done[row]!] === operation);
+    const rows = [...parameters.keys()].filter((row) => parameters[row]!.jitter?.order[done[row]!] === operation);
     for (const row of rows) done[row]!++;
     // torchvision truncates towards zero on PIL's 8-bit hue.
-    add(name, rows, [rows.map((row) => (name === "hue" ? Math.trunc(parameters[row]!.jitter!.hue * 255) : parameters[row]!.jitter![name]))]);
+    add(name, rows, [rows.map((row) => parameters[row]!.jitter![name]).map((value) => (name === "hue" ? Math.trunc(value * 255) : value))]);
   }
 
   add("grayscale", rowsWith(({ grayscale }) => grayscale));
@@ -70,11 +71,15 @@ function check({ jitter, blurSigma, solarize }: PixelParameters, row: number): v
   };
   if (jitter) {
     const { order } = jitter;
-    const known = order.every((operation) => operation in jitterNames) && new Set(order).size === order.length;
+    const known = order.every((operation) => jitterNames[operation] !== undefined) && new Set(order).size === order.length;
     if (!known) refuse("the jitter's order", order, "each of 0 to 3 at most once");
-    for (const name of jitterNames) if (!Number.isFinite(jitter[name])) refuse(`the jitter's ${name}`, String(jitter[name]), "a finite number");
+    for (const name of jitterNames) {
+      if (!Number.isFinite(jitter[name])) refuse(`the jitter's ${name}`, String(jitter[name]), "a finite number");
+    }
   }
-  if (blurSigma !== null && !(blurSigma >= 0 && blurSigma <= 1000)) refuse("the blur's sigma", String(blurSigma), "0 to 1000 pixels, or null");
+  if (blurSigma !== null && !(blurSigma >= 0 && blurSigma <= 1000)) {
+    refuse("the blur's sigma", String(blurSigma), "0 to 1000 pixels, or null");
+  }
   if (solarize !== null && !(Number.isInteger(solarize) && solarize >= 0 && solarize <= 256)) {
     refuse("the threshold of solarize", String(solarize), "a whole number from 0 to 256, or null");
   }

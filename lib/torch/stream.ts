@@ -63,7 +63,8 @@ export class Stream {
 }
 
 /**
- * A mark in a stream, for other streams and the JavaScript thread to wait for. Not recorded, or on a synchronous device, it has always come.
+ * A mark in a stream, for other streams and the JavaScript thread to wait for. Not recorded, or on a synchronous device, it has always
+ * come.
  *
  * @example
  * using copied = stream.record();
