@@ -9,7 +9,7 @@
 set(MOCO_JPEG auto CACHE STRING "libjpeg-turbo in the addon: auto, static, shared or off")
 set(MOCO_JPEG_FOUND FALSE)
 set(MOCO_JPEG_LINK_OPTIONS "")
-set(JPEG_SOURCES jpegDecoder.cc orientation.cc convert.cc)
+set(JPEG_SOURCES jpegDecoder.cc jpegLibrary.cc orientation.cc convert.cc)
 list(TRANSFORM JPEG_SOURCES PREPEND ${CMAKE_SOURCE_DIR}/native/image/)
 
 # Nothing is remembered from an earlier configuration: the library may have come or gone.

@@ -20,10 +20,9 @@ constexpr int kAbsent = -1;
 
 // Bytes of one value of each TIFF type; 0 for types that do not exist.
 constexpr int kTypeSizes[] = {0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4, 0, 0, 8};
-constexpr int kShort = 3;
-constexpr int kLong = 4;
-constexpr int kSignedShort = 8;
-constexpr int kSignedLong = 9;
+// Those of whole numbers of up to four bytes, except the unsigned byte, which PIL keeps as bytes.
+constexpr bool kIsWhole[] = {false, false, false, true,  true, false, true,  false, true,
+                             true,  false, false, false, true, false, false, false};
 
 std::string_view view(const uint8_t* bytes, size_t length) {
   return {reinterpret_cast<const char*>(bytes), length};
@@ -40,8 +39,10 @@ class TiffReader {
 
   bool hasHeader() const {
     if (bytes.size() < 8 || !(bigEndian || startsWith(bytes, "II"))) return false;
+    // Either byte order of the 42, whatever that of the file; PIL also takes a 43 for it.
     const std::string_view version = bytes.substr(2, 2);
-    return version == std::string_view("*\0", 2) || version == std::string_view("\0*", 2);
+    return version == std::string_view("*\0", 2) || version == std::string_view("\0*", 2) ||
+           (bigEndian && version == std::string_view("\0+", 2));
   }
   bool read(size_t at, int size, uint32_t& value) const {
     if (!holds(at, size)) return false;
@@ -61,15 +62,15 @@ class TiffReader {
   bool bigEndian;
 };
 
-// The orientation in the first directory of a TIFF file; the last entry of several counts.
+// The orientation in the first directory of a TIFF file; the first entry of several counts.
 int tiffOrientation(std::string_view bytes) {
   const TiffReader tiff(bytes);
-  int found = kAbsent;
   uint32_t directory = 0;
   uint32_t entries = 0;
-  if (!tiff.hasHeader() || !tiff.read(4, 4, directory) || !tiff.read(directory, 2, entries)) {
-    return found;
-  }
+  if (bytes.empty()) return kAbsent;
+  if (!tiff.hasHeader()) return kInvalid;
+  if (!tiff.read(4, 4, directory) || !tiff.read(directory, 2, entries)) return kAbsent;
+  uint64_t outOfLine = 0;
   for (uint32_t i = 0; i < entries; ++i) {
     const size_t at = size_t{directory} + 2 + size_t{i} * 12;
     uint32_t tag = 0;
@@ -82,18 +83,20 @@ int tiffOrientation(std::string_view bytes) {
     }
     if (type >= std::size(kTypeSizes) || kTypeSizes[type] == 0 || count == 0) continue;
     const uint64_t size = uint64_t{count} * static_cast<uint64_t>(kTypeSizes[type]);
-    // A value outside the file ends the directory for PIL.
-    if (size > 4 && !tiff.holds(offset, size)) break;
-    if (tag != kOrientationTag) continue;
-    const bool isWhole =
-        type == kShort || type == kLong || type == kSignedShort || type == kSignedLong;
-    uint32_t value = 0;
-    found = kInvalid;
-    if (isWhole && count == 1 && tiff.read(at + 8, kTypeSizes[type], value) && value <= 8) {
-      found = static_cast<int>(value);
+    // As PIL: entries that claim more than the file holds are passed over, and one whose value
+    // lies outside the file ends the directory.
+    if (size > 4) {
+      outOfLine += size;
+      if (outOfLine > bytes.size()) continue;
+      if (!tiff.holds(offset, size)) break;
     }
+    if (tag != kOrientationTag) continue;
+    uint32_t value = 0;
+    const bool isNumber =
+        kIsWhole[type] && tiff.read(size > 4 ? offset : at + 8, kTypeSizes[type], value);
+    return isNumber && value <= 8 ? static_cast<int>(value) : kInvalid;
   }
-  return found;
+  return kAbsent;
 }
 
 int xmpOrientation(std::string_view text) {

@@ -7,6 +7,7 @@ import { registerFaults } from "../faults/command.js";
 import { runCampaign, type CampaignOptions, type CampaignResult } from "./campaign.js";
 import { examine } from "./examine.js";
 import type { FuzzTarget } from "./fuzzTarget.js";
+import { registerImages } from "./imageCommand.js";
 import { measureMemory } from "./memoryCampaign.js";
 import { Random } from "./random.js";
 import { saveMemoryRecord, saveRecord } from "./record.js";
@@ -25,7 +26,7 @@ interface Flags {
   record: boolean;
 }
 
-const program = new Command("fuzz").description("Feeds damaged and hostile files to the readers of checkpoints.");
+const program = new Command("fuzz").description("Feeds damaged and hostile files to the readers of checkpoints and images.");
 
 for (const name of Object.keys(targets)) {
   program.command(name)
@@ -51,6 +52,7 @@ Examples:
 }
 
 registerFaults(program);
+registerImages(program, command);
 
 program.command("memory")
   .description("Read large files made to take as much memory as they can; the figures go to benchmarks/results/fuzz-memory.json.")

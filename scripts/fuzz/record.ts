@@ -4,6 +4,8 @@ import { join } from "node:path";
 import { packageRoot } from "../../lib/setup/packageRoot.js";
 import { version as libtorchVersion } from "../../lib/torch/index.js";
 import type { CampaignOptions, CampaignResult } from "./campaign.js";
+import type { ImageCampaignOptions, ImageCampaignResult } from "./imageCampaign.js";
+import { SANITIZERS } from "./imageDriver.js";
 import type { MemoryFigure } from "./memoryCampaign.js";
 import { sorted } from "./tally.js";
 
@@ -35,6 +37,20 @@ export function saveMemoryRecord(command: string, figures: readonly MemoryFigure
     limit: "2 x size of the file + 64 MiB, for the rise of a fresh process's resident memory",
     worstRatio: Math.round(worst * 1000) / 1000,
     figures: figures.map((figure) => ({ ...figure, seconds: Math.round(figure.seconds * 100) / 100 })),
+  });
+}
+
+/** Writes `benchmarks/results/fuzz-images.json`; gives its path. */
+export function saveImageRecord(command: string, library: string, options: ImageCampaignOptions, result: ImageCampaignResult): string {
+  const { inputs, depths, kinds } = result.tally;
+  return save("fuzz-images", {
+    name: "fuzz-images", ...machine(), library, sanitizers: SANITIZERS, command,
+    seed: options.seed, from: options.from, workers: options.workers,
+    inputs, seconds: Math.round(result.seconds), inputsPerSecond: Math.round(inputs / result.seconds),
+    outcomes: sorted(depths),
+    mutations: sorted(result.strategies),
+    reasons: sorted(kinds),
+    findings: result.findings,
   });
 }
 
