@@ -43,7 +43,8 @@ function plainReader(): LineReader {
     const [, path, label] = spaced as unknown as [string, string, string];
     if (!isImageName(path)) {
       throw new TextLineError(
-        number, `may be a path that ends in " ${label}", or "${path}" with the label ${label}; write a tab before a label, or use a .csv file`,
+        number,
+        `may be a path that ends in " ${label}", or "${path}" with the label ${label}; write a tab before a label, or use a .csv file`,
       );
     }
     return { path, label };
@@ -61,10 +62,14 @@ function tableReader(cells: (line: string, number: number) => string[]): LineRea
       columns = { path: Math.max(path, 0), label: path < 0 ? 1 : only(named, labelColumns, number), count: row.length };
       if (path >= 0) return null;
       if (row.length > 2) {
-        throw new TextLineError(number, `has ${row.length} columns and no header; begin with a line that names them, such as path and label`);
+        throw new TextLineError(
+          number, `has ${row.length} columns and no header; begin with a line that names them, such as path and label`,
+        );
       }
     }
-    if (row.length !== columns.count) throw new TextLineError(number, `has ${row.length} columns where the first line has ${columns.count}`);
+    if (row.length !== columns.count) {
+      throw new TextLineError(number, `has ${row.length} columns where the first line has ${columns.count}`);
+    }
     return { path: row[columns.path]!, label: row[columns.label] || null };
   };
 }

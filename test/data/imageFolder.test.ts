@@ -46,8 +46,9 @@ describe("folders", () => {
     const image = synthetic(2);
     const bytes = await png(image);
     await withFolder({ "a/1.png": bytes, "a/\ufffd.png": bytes, "a/note": "" }, async (folder) => {
-      for (const name of ["\xfcber.PNG", "\xfc.txt"]) await writeFile(Buffer.concat([Buffer.from(`${folder}/a/`), Buffer.from(name, "latin1")]), bytes);
-      await symlink(join(folder, "a/1.png"), Buffer.concat([Buffer.from(`${folder}/a/`), Buffer.from("\xe4.jpg", "latin1")]));
+      const odd = (name: string): Buffer => Buffer.concat([Buffer.from(`${folder}/a/`), Buffer.from(name, "latin1")]);
+      for (const name of ["\xfcber.PNG", "\xfc.txt"]) await writeFile(odd(name), bytes);
+      await symlink(join(folder, "a/1.png"), odd("\xe4.jpg"));
       const images = await ImageFolder.open(folder);
       expect(names(images)).toEqual(["a/1.png", "a/\ufffd.jpg", "a/\ufffd.png", "a/\ufffdber.PNG"]);
       for (let i = 0; i < images.length; i++) expect(await readImage(images, i)).toEqual(image);
