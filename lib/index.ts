@@ -6,3 +6,5 @@ export { pretrain, type PretrainHooks, type PretrainResult } from "./train/pretr
 export { PretrainOptionError, type PretrainOptions } from "./train/pretrainOptions.js";
 export { CheckpointSaveError } from "./train/checkpointFolder.js";
 export { ResumeError } from "./train/resumable.js";
+export { ReportFileError, writeAugmentReport, type AugmentReport } from "./report/augmentReport.js";
+export { AugmentSheetError, type AugmentSheetOptions } from "./report/augmentSheet.js";

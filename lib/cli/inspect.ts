@@ -4,6 +4,7 @@ import type { Comparison, InspectedTensor, Inspection } from "../checkpoint/inde
 import { ensureReady } from "../setup/index.js";
 import { formatComparison, formatInspection } from "./inspectReport.js";
 import { numberIn, wholeFrom } from "./numberOption.js";
+import { toJson } from "./toJson.js";
 import { UsageError } from "./usageError.js";
 
 interface Flags {
@@ -105,15 +106,4 @@ function comparisonJson(comparison: Comparison): string {
   }));
   const { largest } = comparison;
   return toJson({ ...comparison, values, largest: largest && { ...largest, maxAbsolute: spoken(largest.maxAbsolute) } });
-}
-
-/** One tensor or warning a line, so that the output can be searched. */
-function toJson(value: object): string {
-  const fields = Object.entries(value).map(([name, each]: [string, unknown]) => {
-    const isTable = Array.isArray(each) && each.length > 0 && typeof each[0] !== "number";
-    const text = isTable ? `[\n${each.map((row) => `    ${JSON.stringify(row)}`).join(",\n")}\n  ]` : JSON.stringify(each);
-    return `  ${JSON.stringify(name)}: ${text}`;
-  });
-  // Keys come from the file: a terminal takes these characters for commands, and JSON leaves them as they are.
-  return `{\n${fields.join(",\n")}\n}`.replaceAll(/[\u007f-\u009f]/g, (each) => `\\u00${each.charCodeAt(0).toString(16)}`);
 }

@@ -1,6 +1,7 @@
 import pc from "picocolors";
 import type { Comparison, InspectedTensor, Inspection } from "../checkpoint/index.js";
 import { printable } from "../checkpoint/error.js";
+import { megabytes } from "./megabytes.js";
 
 const KINDS: Record<Inspection["kind"], string> = {
   "moco-v3": "pre-training of MoCo v3",
@@ -132,10 +133,6 @@ function short(value: number | null): string {
   const size = Math.abs(value);
   if (value === 0) return "0";
   return size >= 1e-3 && size < 1e6 ? String(Number(value.toPrecision(5))) : value.toExponential(3);
-}
-
-function megabytes(bytes: number): string {
-  return bytes < 1e6 ? `${(bytes / 1e3).toFixed(1)} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
 }
 
 function millions(count: number): string {

@@ -37,7 +37,7 @@ export async function main(args: readonly string[]): Promise<number> {
       const { register } = (await import(commandUrl(name).href)) as CommandFile;
       register(program);
     }
-    for (const command of [program, ...program.commands]) command.exitOverride();
+    for (const command of withSubcommands(program)) command.exitOverride();
     if (args.length === 0) {
       program.outputHelp({ error: true });
       return EXIT_USAGE;
@@ -47,6 +47,10 @@ export async function main(args: readonly string[]): Promise<number> {
   } catch (error) {
     return explain(error);
   }
+}
+
+function withSubcommands(command: Command): Command[] {
+  return [command, ...command.commands.flatMap(withSubcommands)];
 }
 
 function commandUrl(name: string): URL {

@@ -1,4 +1,5 @@
-import { escapeHtml, lineChart, type ChartPoint } from "./lineChart.js";
+import { escapeHtml, htmlPage } from "./htmlPage.js";
+import { lineChart, type ChartPoint } from "./lineChart.js";
 
 /** Figures of one encoder, as fractions. */
 export interface DemoFigures {
@@ -31,12 +32,9 @@ export interface DemoReport {
 }
 
 const style = `
-:root { color-scheme: light dark; --accent: light-dark(#b4480f, #ff9d5c); --line: light-dark(#ddd, #444); --hit: light-dark(#1a7f37, #57d977); }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
-table { border-collapse: collapse; } th, td { padding: .35rem .9rem; border-bottom: 1px solid var(--line); text-align: right; }
-th:first-child, td:first-child { text-align: left; } svg { width: 100%; height: auto; }
+:root { --hit: light-dark(#1a7f37, #57d977); } svg { width: 100%; height: auto; }
 .row { display: grid; grid-template-columns: 5rem 1fr 1fr; gap: 1.5rem; padding: .6rem 0; border-bottom: 1px solid var(--line); align-items: center; }
-.images { display: flex; flex-wrap: wrap; gap: .4rem; } figure { margin: 0; }
+.images { display: flex; flex-wrap: wrap; gap: .4rem; }
 .row img { width: 48px; height: 48px; padding: 3px; border-radius: 8px; background: #fff; border: 2px solid transparent; display: block; }
 .row img.hit { border-color: var(--hit); } .head { font-weight: 600; }
 @media (max-width: 40rem) { .row { grid-template-columns: 4rem 1fr; } .row > :nth-child(3) { grid-column: 2; } .head { display: none; } }
@@ -56,16 +54,7 @@ function images(list: readonly GalleryImage[]): string {
 export function demoReportHtml({ random, trained, losses, gallery, summary }: DemoReport): string {
   const row = (name: string, key: keyof DemoFigures): string =>
     `<tr><td>${name}</td><td>${percent(random[key])}</td><td>${percent(trained[key])}</td></tr>`;
-  return `<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>MoCo v3 demo</title>
-<style>${style}</style>
-</head>
-<body>
-<h1>MoCo v3 on emoji drawings</h1>
+  const body = `<h1>MoCo v3 on emoji drawings</h1>
 <p>${escapeHtml(summary)}</p>
 <table>
 <thead><tr><th>frozen encoder</th><th>random</th><th>trained</th></tr></thead>
@@ -80,8 +69,6 @@ ${lineChart(losses, { xLabel: "epoch", yLabel: "loss" })}
 <h2>Nearest drawings of the other vendor</h2>
 <p>Framed: the same emoji. No label was used in training.</p>
 <div class="row head"><span>query</span><span>before training</span><span>after training</span></div>
-${gallery.map(({ query, before, after }) => `<div class="row">${images([query])}${images(before)}${images(after)}</div>`).join("\n")}
-</body>
-</html>
-`;
+${gallery.map(({ query, before, after }) => `<div class="row">${images([query])}${images(before)}${images(after)}</div>`).join("\n")}`;
+  return htmlPage({ title: "MoCo v3 demo", style, body });
 }

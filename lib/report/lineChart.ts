@@ -1,3 +1,5 @@
+import { escapeHtml } from "./htmlPage.js";
+
 /** One line of a chart: y values over x. */
 export interface ChartPoint {
   x: number;
@@ -57,9 +59,4 @@ function ticks(low: number, high: number): number[] {
 
 function tickText(value: number): string {
   return value !== 0 && (Math.abs(value) >= 1e5 || Math.abs(value) < 1e-3) ? value.toExponential(1) : String(value);
-}
-
-/** Text for use in HTML content and in quoted attributes. */
-export function escapeHtml(text: string): string {
-  return text.replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`);
 }
