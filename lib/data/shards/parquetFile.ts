@@ -97,7 +97,8 @@ export async function readParquetRows(group: ParquetGroup, from: number, to: num
     if (read.length !== to - from) throw new RangeError(`a row group holds ${read.length} of the ${to - from} rows that it should`);
     return read;
   });
-  return rows.map((row) => ({ image: row[columns.image] as unknown, label: columns.label === null ? null : (row[columns.label] as unknown) }));
+  const label = columns.label ?? "";
+  return rows.map((row) => ({ image: row[columns.image] as unknown, label: row[label] as unknown }));
 }
 
 /** Metadata as of a file with this row group alone, without statistics and other columns. */
@@ -107,13 +108,16 @@ function onlyGroup(path: string, metadata: FileMetaData, group: RowGroup, column
     return top === columns.image || top === columns.label;
   });
   for (const { meta_data } of kept) {
+    const name = meta_data!.path_in_schema.join(".");
     if (meta_data!.num_values !== group.num_rows) {
-      throw new ShardError(path, `${meta_data!.path_in_schema.join(".")} has ${meta_data!.num_values} values in ${group.num_rows} rows; give a column without lists`);
+      throw new ShardError(path, `${name} has ${meta_data!.num_values} values in ${group.num_rows} rows; give a column without lists`);
     }
-    if (Number(meta_data!.total_uncompressed_size) > largestChunk) {
+    const bytes = Number(meta_data!.total_uncompressed_size);
+    if (bytes > largestChunk) {
       throw new ShardError(
-        path, `a row group has ${meta_data!.total_uncompressed_size} bytes in ${meta_data!.path_in_schema.join(".")}, more than the ` +
-          `${largestChunk} that are read at once; write it again with smaller row groups (row_group_size=1000 in Python's pyarrow)`,
+        path,
+        `a row group has ${bytes} bytes in ${name}, more than the ${largestChunk} that are read at once; ` +
+          "write the file again with smaller row groups (row_group_size=1000 in Python's pyarrow)",
       );
     }
   }
@@ -140,8 +144,9 @@ function topLevelColumns({ schema }: FileMetaData): Column[] {
     const inside: Column[] = [];
     let next = at + 1;
     for (let i = 0; i < num_children; i++) next = read(next, inside);
-    const kind = num_children > 0 ? `struct of ${inside.map((column) => column.name).join(", ")}` : logical_type?.type ?? converted_type ?? type ?? "";
-    into.push({ name, fields: inside.map((column) => column.name), type: kind });
+    const fields = inside.map((column) => column.name);
+    const plain = logical_type?.type ?? converted_type ?? type ?? "";
+    into.push({ name, fields, type: num_children > 0 ? `struct of ${fields.join(", ")}` : plain });
     return next;
   };
   for (let at = 1; at < schema.length;) at = read(at, columns);
@@ -161,7 +166,9 @@ function findColumns(path: string, metadata: FileMetaData, wanted: { column?: st
     throw new ShardError(path, `${what}: bytes, or a struct of bytes and path; its columns are ${list}; name one of them as the column`);
   }
   const label = named(wanted.labelColumn ?? "label");
-  if (!label && wanted.labelColumn !== undefined) throw new ShardError(path, `no column ${wanted.labelColumn} of labels; its columns are ${list}`);
+  if (!label && wanted.labelColumn !== undefined) {
+    throw new ShardError(path, `no column ${wanted.labelColumn} of labels; its columns are ${list}`);
+  }
   return { image: image.name, struct: image.fields.length > 0, label: label?.name ?? null };
 }
 

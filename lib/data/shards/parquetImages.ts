@@ -17,9 +17,9 @@ export interface ParquetOptions extends ShardStreamOptions {
 const filesAtOnce = 8;
 
 /**
- * Images in Parquet files, in the layout of Hugging Face's datasets: a column `image` that is a struct of `bytes` and `path`, or a column of
- * bytes, and a column `label` of whole numbers; the names of the classes come from the file's metadata. A row group is a shard: its columns of
- * images and labels are in memory while it is read, and each image's bytes as long as it is in the shuffle buffer.
+ * Images in Parquet files, in the layout of Hugging Face's datasets: a column `image` that is a struct of `bytes` and `path`, or a column
+ * of bytes, and a column `label` of whole numbers; the names of the classes come from the file's metadata. A row group is a shard: its
+ * columns of images and labels are in memory while it is read, and each image's bytes as long as it is in the shuffle buffer.
  *
  * A row without bytes is the file that its path names, seen from the Parquet file's folder; without a path too it is a bad image.
  *
@@ -38,7 +38,9 @@ export class ParquetImages extends ShardStream {
     const wanted = { ...(column !== undefined && { column }), ...(labelColumn !== undefined && { labelColumn }) };
     const parsed = await someAtOnce(files, filesAtOnce, (path) => readParquetGroups(path, wanted));
     const groups = parsed.flatMap((file) => file.groups);
-    if (groups.length === 0) throw new ShardError(files[0]!, `no row in ${files.length === 1 ? "it" : `it and the ${files.length - 1} others`}`);
+    if (groups.length === 0) {
+      throw new ShardError(files[0]!, `no row in ${files.length === 1 ? "it" : `it and the ${files.length - 1} others`}; check the path`);
+    }
     const classes = parsed.find((file) => file.classes !== null)?.classes;
     return new ParquetImages(groups.map(rowGroup), { ...(classes && { classes }), ...streamOptions });
   }
@@ -64,7 +66,7 @@ function rowGroup(group: ParquetGroup): Shard {
 
 function sampleOf(group: ParquetGroup, position: number, value: unknown, label: unknown): ShardSample {
   const { path, columns, firstRow } = group;
-  const { bytes, path: inside } = columns.struct ? ((value ?? {}) as { bytes?: unknown; path?: unknown }) : { bytes: value, path: undefined };
+  const { bytes, path: inside } = (columns.struct ? (value ?? {}) : { bytes: value }) as { bytes?: unknown; path?: unknown };
   const place = `${basename(path)} row ${firstRow + position}`;
   const named = typeof inside === "string" && inside !== "" ? inside : null;
   let image: ImageInput | Promise<ImageInput>;

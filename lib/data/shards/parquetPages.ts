@@ -33,7 +33,9 @@ function within(value: number, limit: number): boolean {
   return Number.isInteger(value) && value >= 0 && value <= limit;
 }
 
-async function readHeader(file: AsyncBuffer, at: number, end: number): Promise<{ header: ReturnType<typeof parquetHeader>; length: number }> {
+async function readHeader(
+  file: AsyncBuffer, at: number, end: number,
+): Promise<{ header: ReturnType<typeof parquetHeader>; length: number }> {
   for (let window = usualHeader; ; window = largestHeader) {
     const reader = { view: new DataView(await file.slice(at, Math.min(at + window, end))), offset: 0 };
     try {

@@ -34,7 +34,8 @@ async function listOne(name: string, endings: readonly string[]): Promise<string
   }
   const path = resolve(name.replace(/^file:(\/\/)?/, "").replace(/^~(?=\/)/, homedir()));
   const about = await stat(path).catch((error: NodeJS.ErrnoException) => {
-    throw new ShardError(path, error.code === "ENOENT" ? "there is no such file; check the path" : `cannot be read: ${error.message}`, { cause: error });
+    const reason = error.code === "ENOENT" ? "there is no such file; check the path" : `cannot be read: ${error.message}`;
+    throw new ShardError(path, reason, { cause: error });
   });
   if (!about.isDirectory()) return [path];
   const inside = (await readdir(path)).filter((file) => endings.some((ending) => file.toLowerCase().endsWith(ending)));

@@ -50,7 +50,9 @@ export interface ShardStreamOptions {
 
 /** The error for shards whose images nobody has counted. */
 export function lengthUnknown(shard: string): DataOptionError {
-  return new DataOptionError(`how many images there are is known only when ${shard} is read to its end; say it with --images N (length in code)`);
+  return new DataOptionError(
+    `how many images there are is known only when ${shard} is read to its end; say it with --images N (length in code)`,
+  );
 }
 
 // Purposes of random numbers. The sampler has 0 and a sample's views count up from 1, so these are far from them.
@@ -157,7 +159,7 @@ export class ShardStream implements ImageStream {
       if (position >= room) {
         throw new ShardError(
           shard.name,
-          `has more than the ${room} images that there are numbers for with ${this.shards.length} shards; divide it, or list fewer shards`,
+          `has more than the ${room} images that there are numbers for with ${this.shards.length} shards; divide it, or list fewer`,
         );
       }
       yield { id: first + position, name, label, image, bytes };

@@ -26,8 +26,9 @@ interface Header {
 }
 
 /**
- * The regular files of an archive, in its order. It ends at the first block of zeros, as GNU tar and Python's tarfile read it (so of archives
- * that were concatenated only the first), or where the source ends between two members. Folders, links and sparse files are left out.
+ * The regular files of an archive, in its order. It ends at the first block of zeros, as GNU tar and Python's tarfile read it (so of
+ * archives that were concatenated only the first), or where the source ends between two members. Folders, links and sparse files are left
+ * out.
  *
  * @param shard how errors call the archive
  * @throws {ShardError} when it is cut off, damaged or not a tar archive.
@@ -70,7 +71,9 @@ export async function* tarMembers(source: ByteSource, shard: string): AsyncGener
     const offset = source.position;
     if (source.size !== null && offset + size > source.size) {
       throw new ShardError(
-        shard, `cut off: ${name} says ${size} bytes from byte ${offset} on, but the file ends at byte ${source.size}; ${remedy}`, { offset: at },
+        shard,
+        `cut off: ${name} says ${size} bytes from byte ${offset} on, but the file ends at byte ${source.size}; ${remedy}`,
+        { offset: at },
       );
     }
     if (regular && !sparse) {
@@ -94,7 +97,9 @@ function damaged(shard: string, offset: number, what: string): ShardError {
 async function readMember(source: ByteSource, shard: string, name: string, size: number, at: number): Promise<Uint8Array> {
   if (size > largestStreamed) {
     throw new ShardError(
-      shard, `${name} has ${size} bytes, more than the ${largestStreamed} that are read into memory; leave it out of the shard`, { offset: at },
+      shard,
+      `${name} has ${size} bytes, more than the ${largestStreamed} that are read into memory; leave it out of the shard`,
+      { offset: at },
     );
   }
   const bytes = await source.read(size);

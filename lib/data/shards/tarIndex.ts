@@ -29,7 +29,8 @@ export class TarIndex {
 
   /**
    * @param paths absolute paths of tar files
-   * @param cache folder for the index. Default: `shards` in the project's cache folder. Where it cannot be written, the index stays in memory.
+   * @param cache folder for the index, by default `shards` in the project's cache folder; where it cannot be written, the index stays in
+   *   memory
    * @throws {ShardError} when a file is missing, cut off, damaged or not a tar archive.
    */
   static async open(paths: readonly string[], cache = join(readConfig().cache, "shards")): Promise<TarIndex> {

@@ -131,7 +131,8 @@ export class TarIndexWriter {
       }
     } catch (error) {
       throw new ShardError(
-        this.#temporary, `the index of the shards cannot be written: ${(error as Error).message}; make room, or set MOCO_CACHE to another folder`,
+        this.#temporary,
+        `the index of the shards cannot be written: ${(error as Error).message}; make room, or set MOCO_CACHE to another folder`,
         { cause: error },
       );
     }

@@ -42,7 +42,7 @@ export class WebDataset extends ShardStream {
   /**
    * @param urls files, folders of tar files, and commands as `pipe:COMMAND`, with braces for several, such as `{000..146}`
    * @throws {ShardError} when a plain file is missing, cut off, damaged or not a tar archive, or no plain file has an image.
-   * @throws {DataOptionError} for an option outside its range, or without `length` where a command or a compressed file is among the shards.
+   * @throws {DataOptionError} for an option outside its range, or a command or compressed file without `length`.
    */
   static async open(urls: string | readonly string[], options: WebDatasetOptions = {}): Promise<WebDataset> {
     const { indexFolder, ...streamOptions } = options;
