@@ -1,6 +1,6 @@
 import type { ImageInput } from "./imageInput.js";
-import { isStream, nameOf, type ImageSource, type ImageStream, type StreamRequest } from "./imageSource.js";
-import { Sampler } from "./sampler.js";
+import { isStream, nameOf, type ImageSource, type ImageStream, type StreamedImage, type StreamRequest } from "./imageSource.js";
+import { Sampler, type EpochOrder } from "./sampler.js";
 
 /** One image of an epoch. */
 export interface Sample {
@@ -11,32 +11,89 @@ export interface Sample {
   image(): ImageInput | Promise<ImageInput>;
 }
 
+/** A rank's images of an epoch, one after the other. `return` ends it at once, even while a `next` waits for a stream. */
+export interface EpochSamples extends AsyncIterable<Sample> {
+  next(): Promise<IteratorResult<Sample, void>>;
+  return(): Promise<IteratorResult<Sample, void>>;
+}
+
+const finished = { value: undefined, done: true } as const;
+
 /** How many images of a data set one rank sees in an epoch. */
 export function samplesPerRank(source: ImageSource | ImageStream, worldSize: number): number {
   return Math.ceil(source.length / worldSize);
 }
 
 /**
- * A rank's images of an epoch in their order, and on from its beginning again, as `DistributedSampler` pads: it never ends, but for a
- * stream that gives nothing.
+ * A rank's images of an epoch in their order, and on from its beginning again, as `DistributedSampler` pads: it never ends by itself, but
+ * for a stream that gives nothing.
  */
-export async function* epochSamples(source: ImageSource | ImageStream, request: StreamRequest): AsyncGenerator<Sample, void, undefined> {
-  if (isStream(source)) {
-    for (;;) {
-      let given = 0;
-      for await (const { id, name, image } of source.stream(request)) {
-        given++;
+export function epochSamples(source: ImageSource | ImageStream, request: StreamRequest): EpochSamples {
+  return isStream(source) ? new StreamSamples(source, request) : new SourceSamples(source, request);
+}
+
+class SourceSamples implements EpochSamples {
+  readonly #order: Promise<EpochOrder>;
+  #position = 0;
+  #ended = false;
+
+  constructor(private readonly source: ImageSource, { seed, epoch, rank, worldSize }: StreamRequest) {
+    this.#order = new Sampler(source.length, { seed, rank, worldSize }).order(epoch);
+    this.#order.catch(() => undefined); // seen by `next`
+  }
+
+  async next(): Promise<IteratorResult<Sample, void>> {
+    const order = await this.#order;
+    if (this.#ended) return finished;
+    const { source } = this;
+    const index = order.at(this.#position);
+    this.#position = (this.#position + 1) % order.length;
+    return { value: { id: index, name: nameOf(source, index), image: () => source.image(index) }, done: false };
+  }
+
+  async return(): Promise<IteratorResult<Sample, void>> {
+    this.#ended = true;
+    return finished;
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+}
+
+class StreamSamples implements EpochSamples {
+  #images: AsyncIterator<StreamedImage> | null = null;
+  #given = 0;
+  #ended = false;
+
+  constructor(private readonly source: ImageStream, private readonly request: StreamRequest) {}
+
+  async next(): Promise<IteratorResult<Sample, void>> {
+    while (!this.#ended) {
+      this.#images ??= this.source.stream(this.request)[Symbol.asyncIterator]();
+      const { value, done } = await this.#images.next();
+      if (this.#ended) break;
+      if (!done) {
+        this.#given++;
+        const { id, name, image } = value;
         // Whoever asks for the image sees the rejection; one that nobody asks for is nobody's concern.
         if (image instanceof Promise) image.catch(() => undefined);
-        yield { id, name, image: () => image };
+        return { value: { id, name, image: () => image }, done: false };
       }
-      if (given === 0) return;
+      this.#images = null;
+      if (this.#given === 0) break;
+      this.#given = 0;
     }
+    return finished;
   }
-  const { seed, epoch, rank, worldSize } = request;
-  const order = await new Sampler(source.length, { seed, rank, worldSize }).order(epoch);
-  for (let position = 0; ; position = (position + 1) % order.length) {
-    const index = order.at(position);
-    yield { id: index, name: nameOf(source, index), image: () => source.image(index) };
+
+  async return(): Promise<IteratorResult<Sample, void>> {
+    this.#ended = true;
+    await this.#images?.return?.();
+    return finished;
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
   }
 }

@@ -4,7 +4,7 @@ import type { Tensor } from "../torch/index.js";
 import { drawView, viewRecipes, type RecipeChanges, type ViewDraw, type ViewRecipe } from "./augmentation.js";
 import { BatchInMaking } from "./batchInMaking.js";
 import type { DecodedImage } from "./decodedImage.js";
-import { epochSamples, samplesPerRank, type Sample } from "./epochSamples.js";
+import { epochSamples, samplesPerRank, type EpochSamples, type Sample } from "./epochSamples.js";
 import { DeviceAugmentation } from "./deviceAugmentation.js";
 import { onDevice, type HostBatch } from "./deviceBatches.js";
 import { DataOptionError, TooManyBadImagesError, type BadImage } from "./errors.js";
@@ -190,7 +190,7 @@ export class TwoViewLoader {
 
   async *#batches(epoch: number, startStep: number): AsyncGenerator<HostBatch, void, undefined> {
     const { batchSize, prefetch, seed, rank, worldSize } = this.#options;
-    const samples = this.#goodSamples(epochSamples(this.source, { seed, epoch, rank, worldSize }));
+    const samples = epochSamples(this.source, { seed, epoch, rank, worldSize });
     let stopped = false;
     // One batch after the other takes its images from the epoch.
     let pulled = this.#skip(samples, Math.min(startStep, this.stepsPerEpoch) * batchSize);
@@ -200,9 +200,9 @@ export class TwoViewLoader {
       try {
         await (pulled = pulled.then(async () => {
           while (batch.rows.length < size) {
-            const { value: sample, done } = await samples.next();
-            if (done) throw new DataOptionError("the stream ended without any image; check its shards");
+            const sample = await this.#nextGood(samples);
             if (stopped) throw new Error("the epoch was left");
+            if (sample === null) throw new DataOptionError("the stream ended without any image; check its shards");
             const draws = this.recipes.map((recipe, view) => drawView(recipe, { seed, epoch, index: sample.id, view }));
             const count = batch.rows.push({ sample, draws: draws as [ViewDraw, ViewDraw], reason: null });
             if (count % imagesPerJob === 0 || count === size) jobs.push(this.#prepare(batch, count - 1 - ((count - 1) % imagesPerJob)));
@@ -240,9 +240,10 @@ export class TwoViewLoader {
     } finally {
       stopped = true;
       if (this.#running.size <= 1) this.pool.cancel();
+      const ended = samples.return();
       await Promise.allSettled(making.map((batch) => batch.written));
       making.forEach((batch) => batch.dispose());
-      await samples.return();
+      await ended;
     }
   }
 
@@ -271,19 +272,23 @@ export class TwoViewLoader {
     }
   }
 
-  /** Leaves out the images that are known to be bad. */
-  async *#goodSamples(samples: AsyncGenerator<Sample, void, undefined>): AsyncGenerator<Sample, void, undefined> {
-    for await (const sample of samples) if (!this.#bad.has(sample.id)) yield sample;
+  /** The next image that is not known to be bad, or null at the end. */
+  async #nextGood(samples: EpochSamples): Promise<Sample | null> {
+    for (;;) {
+      const { value, done } = await samples.next();
+      if (done) return null;
+      if (!this.#bad.has(value.id)) return value;
+    }
   }
 
   /** Goes past as many good images as earlier steps have used. */
-  async #skip(samples: AsyncGenerator<Sample, void, undefined>, count: number): Promise<void> {
+  async #skip(samples: EpochSamples, count: number): Promise<void> {
     for (let good = 0; good < count;) {
       const passed: Sample[] = [];
       while (passed.length < Math.min(imagesPerJob * this.pool.threads, count - good)) {
-        const { value, done } = await samples.next();
-        if (done) return;
-        passed.push(value);
+        const sample = await this.#nextGood(samples);
+        if (sample === null) return;
+        passed.push(sample);
       }
       const reasons = this.#trustsBad ? passed.map(() => null) : await this.#render(passed, () => [], []);
       passed.forEach((sample, i) => {

@@ -2,7 +2,7 @@ import sharp from "sharp";
 import type { Box, RecipeChanges, ViewParameters, ViewRecipe } from "../data/augmentation.js";
 import { drawView, viewRecipes } from "../data/augmentation.js";
 import type { DecodedImage } from "../data/decodedImage.js";
-import { epochSamples, type Sample } from "../data/epochSamples.js";
+import { epochSamples, type EpochSamples, type Sample } from "../data/epochSamples.js";
 import { DataOptionError, type BadImage } from "../data/errors.js";
 import { isDecoded, type ImageInput } from "../data/imageInput.js";
 import { ImagePool, type RenderOutcome, type RenderRequest } from "../data/imagePool.js";
@@ -109,7 +109,7 @@ export async function drawAugmentSheet(source: ImageSource | ImageStream, option
 }
 
 /** The next images; none that was seen before, as an epoch that ends begins again. */
-async function takeNew(samples: AsyncGenerator<Sample, void>, count: number, seen: Set<number>): Promise<Sample[]> {
+async function takeNew(samples: EpochSamples, count: number, seen: Set<number>): Promise<Sample[]> {
   const taken: Sample[] = [];
   while (taken.length < count) {
     const { value, done } = await samples.next();

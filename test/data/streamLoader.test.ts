@@ -91,6 +91,35 @@ describe("a stream", () => {
     expect(source.given).toBeLessThan(60);
   });
 
+  test("that waits for ever is left at once", async () => {
+    let wake: (() => void) | null = null;
+    const silent: ImageStream = {
+      length: 80,
+      stream: () => {
+        let given = 0;
+        const iterator = {
+          next: async (): Promise<IteratorResult<StreamedImage, undefined>> => {
+            if (given < 9) return { value: { id: given, name: String(given), label: null, image: synthetic(given++) }, done: false };
+            await new Promise<void>((resolve) => (wake = resolve));
+            return { value: undefined, done: true };
+          },
+          return: async (): Promise<IteratorResult<StreamedImage, undefined>> => {
+            wake?.();
+            return { value: undefined, done: true };
+          },
+        };
+        return { [Symbol.asyncIterator]: () => iterator };
+      },
+    };
+    const loader = new TwoViewLoader(silent, { batchSize: 4, imageSize: 16, seed: 3 });
+    for await (using batch of loader.epoch(0)) {
+      expect(batch.indices).toEqual([0, 1, 2, 3]);
+      break;
+    }
+    await loader.close();
+    expect(wake).not.toBeNull();
+  });
+
   test("names what is bad by the stream's own names, and stops at the limit", async () => {
     const attempt = run(new TestStream(40, [0, 1, 2]), { maxBad: 0.05 });
     await expect(attempt).rejects.toThrow(TooManyBadImagesError);
