@@ -56,9 +56,9 @@ class PrepareWork : public PromiseWork {
     napi_value reasons;
     checked(napi_create_array_with_length(env, results.size(), &reasons), "array");
     for (size_t i = 0; i < results.size(); ++i) {
-      checked(napi_set_element(env, reasons, static_cast<uint32_t>(i),
-                               reasonOrNull(env, results[i])),
-              "array");
+      checked(
+          napi_set_element(env, reasons, static_cast<uint32_t>(i), reasonOrNull(env, results[i])),
+          "array");
     }
     return reasons;
   }
@@ -80,9 +80,8 @@ napi_value prepareImages(napi_env env, napi_callback_info info) {
   return guarded(env, [&]() -> napi_value {
     const Arguments<9> arguments(env, info);
     Pool& pool = openPoolOf(env, arguments[0]);
-    ImageRequest request =
-        readImageRequest(env, arguments[1], arguments[2], arguments[3], arguments[4], arguments[5],
-                         arguments[6]);
+    ImageRequest request = readImageRequest(env, arguments[1], arguments[2], arguments[3],
+                                            arguments[4], arguments[5], arguments[6]);
     const bool honourOrientation = toBool(env, arguments[7]);
     const auto [outcomes, room] = typedArray<int32_t>(env, arguments[8], napi_int32_array,
                                                       "room for outcomes as an Int32Array");
@@ -94,8 +93,7 @@ napi_value prepareImages(napi_env env, napi_callback_info info) {
     checked(napi_set_element(env, kept, count, arguments[0]), "array");
     checked(napi_set_element(env, kept, count + 1, arguments[8]), "array");
     return PromiseWork::submit(
-        env,
-        std::make_shared<PrepareWork>(pool, std::move(request), honourOrientation, outcomes),
+        env, std::make_shared<PrepareWork>(pool, std::move(request), honourOrientation, outcomes),
         kept);
   });
 }
@@ -178,8 +176,7 @@ napi_value fitCrop(napi_env env, napi_callback_info info) {
       throw std::invalid_argument("a crop needs " + std::to_string(image::kCropDrawNumbers) +
                                   " numbers and an image of 1 to 2^24 pixels a side");
     }
-    const image::Box box =
-        image::fitCrop(draw, static_cast<int>(width), static_cast<int>(height));
+    const image::Box box = image::fitCrop(draw, static_cast<int>(width), static_cast<int>(height));
     const std::array<int64_t, 4> sides = {box.top, box.left, box.height, box.width};
     return fromInts(env, sides);
   });

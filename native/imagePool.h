@@ -48,8 +48,8 @@ class PromiseWork : public image::Work {
   void finished() final;
 
  protected:
-  // Lets go of the memory that was written to, on the JavaScript thread, when no item runs any more.
-  // The thread that ran the last one may hold the work itself a moment longer.
+  // Lets go of the memory that was written to, on the JavaScript thread, when no item runs any
+  // more. The thread that ran the last one may hold the work itself a moment longer.
   virtual void release() {}
   // What the promise becomes, on the JavaScript thread.
   virtual napi_value resolution(napi_env env) = 0;

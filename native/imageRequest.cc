@@ -124,8 +124,8 @@ size_t readRendering(Fields fields, const ImageRequest& request, Rendering& rend
   readResizing(fields, rendering, height, width);
   readOperations(fields, rendering.view);
   // Tensor handles are not safe to share between threads, the memory behind them is.
-  const size_t offset = 3 * static_cast<size_t>(height) * static_cast<size_t>(width) *
-                        static_cast<size_t>(row);
+  const size_t offset =
+      3 * static_cast<size_t>(height) * static_cast<size_t>(width) * static_cast<size_t>(row);
   if (tensor.scalar_type() == at::kByte) {
     rendering.bytes = static_cast<uint8_t*>(tensor.mutable_data_ptr()) + offset;
   } else {
@@ -156,8 +156,8 @@ std::vector<at::Tensor> readOutputs(napi_env env, napi_value slots) {
 }
 
 image::Normalization readNormalization(napi_env env, napi_value value) {
-  const auto [moments, count] = typedArray<double>(env, value, napi_float64_array,
-                                                   "the normalization as a Float64Array");
+  const auto [moments, count] =
+      typedArray<double>(env, value, napi_float64_array, "the normalization as a Float64Array");
   if (count != 6) throw std::invalid_argument("three means and three deviations");
   std::array<float, 3> mean;
   std::array<float, 3> deviation;

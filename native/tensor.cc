@@ -201,8 +201,8 @@ napi_value setData(napi_env env, napi_callback_info info) {
 // memory
 napi_value isExclusive(napi_env env, napi_callback_info info) {
   return onTensor(env, info, [&](const at::Tensor& tensor) {
-    return fromBool(env, tensor.use_count() == 1 && tensor.has_storage() &&
-                             tensor.storage().use_count() == 1);
+    return fromBool(
+        env, tensor.use_count() == 1 && tensor.has_storage() && tensor.storage().use_count() == 1);
   });
 }
 

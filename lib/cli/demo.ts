@@ -26,7 +26,7 @@ export function register(program: Command): void {
     .addHelpText("after", "\nExample:\n  $ moco demo --out demo-run")
     .action(async (flags: Flags) => {
       await ensureReady();
-      const { EmojiDrawings } = await import("../data/emojiDrawings.js");
+      const { EmojiDrawings } = await import("../data/datasets/emojiDrawings.js");
       const { runDemo } = await import("../train/demo.js");
       const { demoReportHtml } = await import("../report/demoReport.js");
       const { TrainingProgress } = await import("../report/index.js");

@@ -1,4 +1,4 @@
-import type { DecodedImage } from "./decodedImage.js";
+import type { DecodedImage } from "./decoding/decodedImage.js";
 
 /** A part of a file, such as a member of a tar archive. */
 export interface FileRange {

@@ -1,9 +1,9 @@
 import { availableParallelism } from "node:os";
 import { native } from "../native.js";
 import type { Tensor } from "../torch/index.js";
-import type { Box, CropDraw, ViewParameters } from "./augmentation.js";
-import type { DecodedImage } from "./decodedImage.js";
-import { sharedDecoder } from "./decoder.js";
+import type { Box, CropDraw, ViewParameters } from "./augmentation/augmentation.js";
+import type { DecodedImage } from "./decoding/decodedImage.js";
+import { sharedDecoder } from "./decoding/decoder.js";
 import { DataOptionError } from "./errors.js";
 import { isDecoded, isFileRange, type ImageInput } from "./imageInput.js";
 

@@ -1,33 +1,33 @@
 /** Images in, batches out: sources, the two-view pipeline of MoCo v3, and evaluation. */
-export { drawView, fitView, jitterOperations, viewRecipes } from "./augmentation.js";
-export type { Box, CropDraw, JitterParameters, RecipeChanges, ViewDraw, ViewKey, ViewParameters, ViewRecipe } from "./augmentation.js";
-export { sniffFormat, type DecodeOptions, type ImageFormat } from "./decode.js";
-export { maxPixels, type DecodedImage } from "./decodedImage.js";
+export { drawView, fitView, jitterOperations, viewRecipes } from "./augmentation/augmentation.js";
+export type { Box, CropDraw, JitterParameters, RecipeChanges, ViewDraw, ViewKey, ViewParameters, ViewRecipe } from "./augmentation/augmentation.js";
+export { sniffFormat, type DecodeOptions, type ImageFormat } from "./decoding/decode.js";
+export { maxPixels, type DecodedImage } from "./decoding/decodedImage.js";
 export {
   BadImageError, DataOptionError, FileListError, ImageFolderError, TooFewImagesError, TooManyBadImagesError, UnknownDataError,
   type BadImage,
 } from "./errors.js";
 export {
   evaluationBatches, loadImages, type EvaluationBatch, type EvaluationBatchOptions, type EvaluationOptions,
-} from "./evaluationLoader.js";
+} from "./loading/evaluationLoader.js";
 export { openImages, type OpenImagesOptions } from "./openImages.js";
-export { ImageFolder, type ImageFolderOptions } from "./imageFolder.js";
-export { imageEndings } from "./imageEndings.js";
-export { FileList } from "./fileList.js";
+export { ImageFolder, type ImageFolderOptions } from "./folder/imageFolder.js";
+export { imageEndings } from "./folder/imageEndings.js";
+export { FileList } from "./list/fileList.js";
 export { WebDataset } from "./shards/webDataset.js";
 export { ParquetImages } from "./shards/parquetImages.js";
 export { ShardError } from "./shards/shardError.js";
 export { Cifar } from "./datasets/cifar.js";
 export { Flowers102 } from "./datasets/flowers102.js";
 export { OxfordPets } from "./datasets/oxfordPets.js";
-export { DeviceAugmentation, type DeviceAugmentationOptions } from "./deviceAugmentation.js";
+export { DeviceAugmentation, type DeviceAugmentationOptions } from "./augmentation/deviceAugmentation.js";
 export { ImagePool, imageNetNormalization, sharedImagePool } from "./imagePool.js";
 export type { Normalization, RenderOptions, RenderOutcome, RenderRequest, Rendering, Resizing, StageSeconds } from "./imagePool.js";
 export type { FileRange, ImageInput } from "./imageInput.js";
 export {
   isStream, labelOf, nameOf, requireImages, type ImageSource, type ImageStream, type StreamedImage, type StreamRequest,
 } from "./imageSource.js";
-export { decodeImage, readImage } from "./readImage.js";
-export { TwoViewLoader, type TwoViewBatch, type TwoViewOptions } from "./loader.js";
+export { decodeImage, readImage } from "./decoding/readImage.js";
+export { TwoViewLoader, type TwoViewBatch, type TwoViewOptions } from "./loading/loader.js";
 export { RandomStream, philox, type RandomKey } from "./random.js";
-export { Sampler, type EpochOrder, type SamplerOptions } from "./sampler.js";
+export { Sampler, type EpochOrder, type SamplerOptions } from "./loading/sampler.js";

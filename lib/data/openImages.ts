@@ -4,11 +4,11 @@ import { Cifar } from "./datasets/cifar.js";
 import { Flowers102 } from "./datasets/flowers102.js";
 import { OxfordPets } from "./datasets/oxfordPets.js";
 import { ImageFolderError, UnknownDataError } from "./errors.js";
-import { FileList } from "./fileList.js";
-import { ImageFolder } from "./imageFolder.js";
-import { isImageName } from "./imageEndings.js";
+import { FileList } from "./list/fileList.js";
+import { ImageFolder } from "./folder/imageFolder.js";
+import { isImageName } from "./folder/imageEndings.js";
 import type { ImageSource, ImageStream } from "./imageSource.js";
-import { findShards } from "./shardFolder.js";
+import { findShards } from "./shards/shardFolder.js";
 import { ParquetImages } from "./shards/parquetImages.js";
 import { tarEndings, WebDataset } from "./shards/webDataset.js";
 

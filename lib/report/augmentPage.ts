@@ -1,5 +1,5 @@
 import sharp from "sharp";
-import type { DecodedImage } from "../data/decodedImage.js";
+import type { DecodedImage } from "../data/decoding/decodedImage.js";
 import type { AugmentSheet, SheetRow, SheetView } from "./augmentSheet.js";
 import { recipeLines, sheetSummary, viewWords } from "./augmentWords.js";
 import { escapeHtml, htmlPage } from "./htmlPage.js";

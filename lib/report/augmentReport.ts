@@ -1,7 +1,7 @@
 import { mkdir } from "node:fs/promises";
 import { dirname, extname } from "node:path";
 import { writeDurably } from "../checkpoint/index.js";
-import type { ViewParameters, ViewRecipe } from "../data/augmentation.js";
+import type { ViewParameters, ViewRecipe } from "../data/augmentation/augmentation.js";
 import type { BadImage } from "../data/errors.js";
 import type { ImageSource, ImageStream } from "../data/imageSource.js";
 import { augmentPage } from "./augmentPage.js";

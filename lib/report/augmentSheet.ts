@@ -1,13 +1,13 @@
 import sharp from "sharp";
-import type { Box, RecipeChanges, ViewParameters, ViewRecipe } from "../data/augmentation.js";
-import { drawView, viewRecipes } from "../data/augmentation.js";
-import type { DecodedImage } from "../data/decodedImage.js";
-import { epochSamples, type EpochSamples, type Sample } from "../data/epochSamples.js";
+import type { Box, RecipeChanges, ViewParameters, ViewRecipe } from "../data/augmentation/augmentation.js";
+import { drawView, viewRecipes } from "../data/augmentation/augmentation.js";
+import type { DecodedImage } from "../data/decoding/decodedImage.js";
+import { epochSamples, type EpochSamples, type Sample } from "../data/loading/epochSamples.js";
 import { DataOptionError, type BadImage } from "../data/errors.js";
 import { isDecoded, type ImageInput } from "../data/imageInput.js";
 import { ImagePool, type RenderOutcome, type RenderRequest } from "../data/imagePool.js";
 import { isStream, labelOf, type ImageSource, type ImageStream } from "../data/imageSource.js";
-import { requirePixels } from "../data/readImage.js";
+import { requirePixels } from "../data/decoding/readImage.js";
 import { empty, keep, type Tensor } from "../torch/index.js";
 
 /** What is drawn; the defaults are those of pre-training, and seed and epoch 0. */

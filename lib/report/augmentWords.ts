@@ -1,5 +1,5 @@
-import type { ViewParameters, ViewRecipe } from "../data/augmentation.js";
-import { jitterOperations } from "../data/augmentation.js";
+import type { ViewParameters, ViewRecipe } from "../data/augmentation/augmentation.js";
+import { jitterOperations } from "../data/augmentation/augmentation.js";
 import type { AugmentSheet, SheetRow } from "./augmentSheet.js";
 import { percent } from "./htmlPage.js";
 

@@ -1,5 +1,5 @@
 import sharp, { type OverlayOptions } from "sharp";
-import type { DecodedImage } from "../data/decodedImage.js";
+import type { DecodedImage } from "../data/decoding/decodedImage.js";
 import type { AugmentSheet, SheetRow } from "./augmentSheet.js";
 import { recipeLines, sheetSummary, viewWords, type RecipeLine } from "./augmentWords.js";
 import { escapeHtml } from "./htmlPage.js";

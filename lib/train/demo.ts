@@ -1,4 +1,4 @@
-import { EmojiDrawings } from "../data/emojiDrawings.js";
+import { EmojiDrawings } from "../data/datasets/emojiDrawings.js";
 import { VisionTransformer } from "../models/index.js";
 import type { DemoFigures } from "../report/demoReport.js";
 import type { ChartPoint } from "../report/lineChart.js";

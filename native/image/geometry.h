@@ -7,7 +7,8 @@
 
 namespace moco::image {
 
-// A random crop before the image's size is known, as lib/data/augmentation.ts draws it:
+// A random crop before the image's size is known, as lib/data/augmentation/augmentation.ts draws
+// it:
 //   smallest and largest width / height; ten areas as fractions of the image's; ten shapes
 //   (width / height); ten pairs of numbers in 0 to 1 that place the crop, top and left.
 constexpr int kCropAttempts = 10;

@@ -106,8 +106,7 @@ Prepared prepareImage(const Input& input, const Rendering* renderings, size_t co
     if (decoded) {
       source = {input.bytes, input.width, input.height, static_cast<size_t>(input.width) * 3};
     } else {
-      workshop.decoder.decode(around(workshop.crops, result.width, result.height),
-                              workshop.region);
+      workshop.decoder.decode(around(workshop.crops, result.width, result.height), workshop.region);
       at = workshop.region.box;
       source = {workshop.region.bytes.data(), at.width, at.height, workshop.region.stride};
       scratch.clock.stop(Stage::kDecode);
@@ -116,10 +115,10 @@ Prepared prepareImage(const Input& input, const Rendering* renderings, size_t co
       const Rendering& rendering = renderings[i];
       View view = rendering.view;
       view.crop = workshop.crops[i];
-      const Resizing resizing =
-          rendering.shorter > 0 ? resizeShorter(rendering.shorter, view.crop.width,
-                                                view.crop.height, rendering.resizing.window)
-                                : rendering.resizing;
+      const Resizing resizing = rendering.shorter > 0
+                                    ? resizeShorter(rendering.shorter, view.crop.width,
+                                                    view.crop.height, rendering.resizing.window)
+                                    : rendering.resizing;
       view.resizedHeight = resizing.height;
       view.resizedWidth = resizing.width;
       view.window = resizing.window;

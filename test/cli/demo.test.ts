@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { expect, test } from "@jest/globals";
-import { EmojiDrawings } from "../../lib/data/emojiDrawings.js";
+import { EmojiDrawings } from "../../lib/data/datasets/emojiDrawings.js";
 import { temporaryFolder } from "../support/temporaryFolder.js";
 
 const run = promisify(execFile);

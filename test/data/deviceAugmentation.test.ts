@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { afterAll, describe, expect, test } from "@jest/globals";
-import { DeviceAugmentation } from "../../lib/data/deviceAugmentation.js";
-import type { PixelParameters } from "../../lib/data/devicePlan.js";
+import { DeviceAugmentation } from "../../lib/data/augmentation/deviceAugmentation.js";
+import type { PixelParameters } from "../../lib/data/augmentation/devicePlan.js";
 import { DataOptionError, ImagePool, RandomStream, decodeImage, type DecodedImage, type JitterParameters } from "../../lib/data/index.js";
 import * as torch from "../../lib/torch/index.js";
 import { fixturePath } from "../support/fixtures.js";

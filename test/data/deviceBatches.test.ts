@@ -1,7 +1,7 @@
 import { afterAll, expect, test } from "@jest/globals";
-import { DeviceAugmentation } from "../../lib/data/deviceAugmentation.js";
-import { onDevice, type HostBatch } from "../../lib/data/deviceBatches.js";
-import type { PixelParameters } from "../../lib/data/devicePlan.js";
+import { DeviceAugmentation } from "../../lib/data/augmentation/deviceAugmentation.js";
+import { onDevice, type HostBatch } from "../../lib/data/augmentation/deviceBatches.js";
+import type { PixelParameters } from "../../lib/data/augmentation/devicePlan.js";
 import { DataOptionError } from "../../lib/data/index.js";
 import * as torch from "../../lib/torch/index.js";
 import { expectNoTensorsLeft } from "../support/tensorsLeft.js";

@@ -2,9 +2,9 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "@jest/globals";
 import { FileListError } from "../../lib/data/errors.js";
-import { FileList, type FileListOptions } from "../../lib/data/fileList.js";
-import { readImage } from "../../lib/data/readImage.js";
-import { textLines } from "../../lib/data/textLines.js";
+import { FileList, type FileListOptions } from "../../lib/data/list/fileList.js";
+import { readImage } from "../../lib/data/decoding/readImage.js";
+import { textLines } from "../../lib/data/list/textLines.js";
 import { png, synthetic, withFolder } from "./pixels.js";
 
 /** Opens a list of the given text beside an image `a.png`. */

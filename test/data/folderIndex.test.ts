@@ -2,10 +2,10 @@ import { cp, mkdir, readFile, readdir, rename, rm, stat, symlink, unlink, utimes
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
-import { indexFile, indexOf, keepFolderIndex, readFolderIndex, type FolderIndex } from "../../lib/data/folderIndex.js";
-import { ImageFolder } from "../../lib/data/imageFolder.js";
-import { PackedStrings } from "../../lib/data/packedStrings.js";
-import { scanFolder } from "../../lib/data/scanFolder.js";
+import { indexFile, indexOf, keepFolderIndex, readFolderIndex, type FolderIndex } from "../../lib/data/folder/folderIndex.js";
+import { ImageFolder } from "../../lib/data/folder/imageFolder.js";
+import { PackedStrings } from "../../lib/data/folder/packedStrings.js";
+import { scanFolder } from "../../lib/data/folder/scanFolder.js";
 import { temporaryFolder } from "../support/temporaryFolder.js";
 
 const temporary = temporaryFolder("index");

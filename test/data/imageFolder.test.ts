@@ -2,7 +2,7 @@ import { chmod, mkdir, symlink, unlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "@jest/globals";
 import { ImageFolder, ImageFolderError, TooFewImagesError, readImage, requireImages } from "../../lib/data/index.js";
-import { scanFolder } from "../../lib/data/scanFolder.js";
+import { scanFolder } from "../../lib/data/folder/scanFolder.js";
 import { png, synthetic, withFolder } from "./pixels.js";
 
 const names = (folder: ImageFolder): string[] => Array.from({ length: folder.length }, (_, i) => folder.name(i));

@@ -2,7 +2,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { deflateSync } from "node:zlib";
 import { describe, expect, test } from "@jest/globals";
-import { MatFileError, parseMatFile, readMatFile } from "../../lib/data/matFile.js";
+import { MatFileError, parseMatFile, readMatFile } from "../../lib/data/datasets/matFile.js";
 import { fixturePath, readJson } from "../support/fixtures.js";
 import { temporaryFolder } from "../support/temporaryFolder.js";
 

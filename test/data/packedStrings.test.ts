@@ -1,9 +1,9 @@
 import { describe, expect, test } from "@jest/globals";
-import { sortByCodePoint } from "../../lib/data/codePoints.js";
-import { ImageNames } from "../../lib/data/imageNames.js";
-import { PackedNumbers } from "../../lib/data/packedNumbers.js";
-import { PackedStrings } from "../../lib/data/packedStrings.js";
-import { SortedNames } from "../../lib/data/sortedNames.js";
+import { sortByCodePoint } from "../../lib/data/folder/codePoints.js";
+import { ImageNames } from "../../lib/data/folder/imageNames.js";
+import { PackedNumbers } from "../../lib/data/folder/packedNumbers.js";
+import { PackedStrings } from "../../lib/data/folder/packedStrings.js";
+import { SortedNames } from "../../lib/data/folder/sortedNames.js";
 
 const all = (strings: PackedStrings): string[] => Array.from({ length: strings.length }, (_, i) => strings.at(i));
 const odd = ["", "a", "ä", "日本.png", "\u{1f600}", "\uffee", "", "z"];

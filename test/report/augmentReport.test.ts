@@ -2,7 +2,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 
 import { join } from "node:path";
 import { describe, expect, test } from "@jest/globals";
 import sharp from "sharp";
-import { drawView, fitView, viewRecipes } from "../../lib/data/augmentation.js";
+import { drawView, fitView, viewRecipes } from "../../lib/data/augmentation/augmentation.js";
 import { DataOptionError, imageNetNormalization, TwoViewLoader, type ImageSource, type ImageStream } from "../../lib/data/index.js";
 import { augmentPage } from "../../lib/report/augmentPage.js";
 import { ReportFileError, writeAugmentReport } from "../../lib/report/augmentReport.js";

@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import type { DecodedImage } from "../decodedImage.js";
+import type { DecodedImage } from "../decoding/decodedImage.js";
 import type { ImageSource } from "../imageSource.js";
 import { cifarBytes, cifarSide, findCifar, type CifarSplit } from "./cifarLayout.js";
 import { readBinaryFile, readClassNames, readPickledFile, type CifarRecords } from "./cifarRecords.js";

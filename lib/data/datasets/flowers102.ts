@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import type { ImageSource } from "../imageSource.js";
-import { MatFileError, readMatFile } from "../matFile.js";
+import { MatFileError, readMatFile } from "./matFile.js";
 import { DatasetError } from "./datasetError.js";
 import { checkSplit, findDataset, isFolder, itemAt } from "./datasetFolder.js";
 import { flowerNames } from "./flowerNames.js";

@@ -1,7 +1,7 @@
 import { readdir, stat } from "node:fs/promises";
 import { homedir } from "node:os";
 import { join, resolve } from "node:path";
-import { sortByCodePoint } from "../codePoints.js";
+import { sortByCodePoint } from "../folder/codePoints.js";
 import { DataOptionError } from "../errors.js";
 import { expandBraces } from "./braceExpansion.js";
 import { ShardError } from "./shardError.js";

@@ -8,7 +8,7 @@
  *
  * Pixels are uint8 [n, 3, H, W]; a value per image is a tensor [n, 1, 1, 1], float32 unless it says otherwise.
  */
-import { bitwiseRightShift_, cat, clamp, floorDivide_, maximum, remainder_, tensor, where, type Tensor } from "../torch/index.js";
+import { bitwiseRightShift_, cat, clamp, floorDivide_, maximum, remainder_, tensor, where, type Tensor } from "../../torch/index.js";
 
 /** What the kernels need on their device besides pixels and values. */
 export interface Constants {

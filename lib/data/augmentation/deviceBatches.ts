@@ -1,8 +1,8 @@
-import { currentStream, newStream, scope, StreamEvent, withStream, type Stream, type Tensor } from "../torch/index.js";
+import { currentStream, newStream, scope, StreamEvent, withStream, type Stream, type Tensor } from "../../torch/index.js";
 import type { DeviceAugmentation } from "./deviceAugmentation.js";
 import type { PixelParameters } from "./devicePlan.js";
-import { DataOptionError } from "./errors.js";
-import { prefetch } from "./prefetch.js";
+import { DataOptionError } from "../errors.js";
+import { prefetch } from "../loading/prefetch.js";
 
 /** Cropped pixels of two views on the CPU, and what is to happen to them. */
 export interface HostBatch {

@@ -1,9 +1,9 @@
 import type { DecodeOptions } from "./decode.js";
 import type { DecodedImage } from "./decodedImage.js";
-import { BadImageError } from "./errors.js";
-import { isDecoded, type ImageInput } from "./imageInput.js";
-import { sharedImagePool } from "./imagePool.js";
-import { nameOf, type ImageSource } from "./imageSource.js";
+import { BadImageError } from "../errors.js";
+import { isDecoded, type ImageInput } from "../imageInput.js";
+import { sharedImagePool } from "../imagePool.js";
+import { nameOf, type ImageSource } from "../imageSource.js";
 
 /**
  * Decodes an image, with the meaning of PIL's `convert("RGB")`: alpha is dropped, not composited; colour profiles and gamma are ignored;

@@ -1,5 +1,5 @@
-import { native } from "../native.js";
-import { empty, keep, Tensor } from "../torch/index.js";
+import { native } from "../../native.js";
+import { empty, keep, Tensor } from "../../torch/index.js";
 
 /** Two tensors [N, 3, H, W] for the views of a batch. */
 export type Views = [Tensor, Tensor];

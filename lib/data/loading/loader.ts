@@ -1,17 +1,17 @@
 import { constrainedMemory } from "node:process";
 import { totalmem } from "node:os";
-import type { Tensor } from "../torch/index.js";
-import { drawView, viewRecipes, type RecipeChanges, type ViewDraw, type ViewRecipe } from "./augmentation.js";
+import type { Tensor } from "../../torch/index.js";
+import { drawView, viewRecipes, type RecipeChanges, type ViewDraw, type ViewRecipe } from "../augmentation/augmentation.js";
 import { BatchInMaking } from "./batchInMaking.js";
-import type { DecodedImage } from "./decodedImage.js";
+import type { DecodedImage } from "../decoding/decodedImage.js";
 import { epochSamples, samplesPerRank, type EpochSamples, type Sample } from "./epochSamples.js";
-import { DeviceAugmentation } from "./deviceAugmentation.js";
-import { onDevice, type HostBatch } from "./deviceBatches.js";
-import { DataOptionError, TooManyBadImagesError, type BadImage } from "./errors.js";
-import { isDecoded, type ImageInput } from "./imageInput.js";
-import { ImagePool, type Rendering } from "./imagePool.js";
-import { isStream, nameOf, requireImages, type ImageSource, type ImageStream } from "./imageSource.js";
-import { requirePixels } from "./readImage.js";
+import { DeviceAugmentation } from "../augmentation/deviceAugmentation.js";
+import { onDevice, type HostBatch } from "../augmentation/deviceBatches.js";
+import { DataOptionError, TooManyBadImagesError, type BadImage } from "../errors.js";
+import { isDecoded, type ImageInput } from "../imageInput.js";
+import { ImagePool, type Rendering } from "../imagePool.js";
+import { isStream, nameOf, requireImages, type ImageSource, type ImageStream } from "../imageSource.js";
+import { requirePixels } from "../decoding/readImage.js";
 import { ViewBuffers, type ViewShape } from "./viewBuffers.js";
 
 export interface TwoViewOptions {

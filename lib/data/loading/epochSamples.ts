@@ -1,5 +1,5 @@
-import type { ImageInput } from "./imageInput.js";
-import { isStream, nameOf, type ImageSource, type ImageStream, type StreamedImage, type StreamRequest } from "./imageSource.js";
+import type { ImageInput } from "../imageInput.js";
+import { isStream, nameOf, type ImageSource, type ImageStream, type StreamedImage, type StreamRequest } from "../imageSource.js";
 import { Sampler, type EpochOrder } from "./sampler.js";
 
 /** One image of an epoch. */

@@ -1,4 +1,4 @@
-import type { ViewDraw } from "./augmentation.js";
+import type { ViewDraw } from "../augmentation/augmentation.js";
 import type { Sample } from "./epochSamples.js";
 import type { ViewBuffers, Views } from "./viewBuffers.js";
 

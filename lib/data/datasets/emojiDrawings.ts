@@ -3,8 +3,8 @@ import { readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import sharp from "sharp";
-import type { DecodedImage } from "./decodedImage.js";
-import type { ImageSource } from "./imageSource.js";
+import type { DecodedImage } from "../decoding/decodedImage.js";
+import type { ImageSource } from "../imageSource.js";
 
 /** The two vendors whose drawings are compared. */
 export const vendors = ["google", "twitter"] as const;

@@ -1,6 +1,6 @@
 import { readFile, stat } from "node:fs/promises";
 import { inflateSync } from "node:zlib";
-import { printable } from "../checkpoint/error.js";
+import { printable } from "../../checkpoint/error.js";
 
 /** A numeric variable of a MAT-file. */
 export interface MatArray {

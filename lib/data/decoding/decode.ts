@@ -78,7 +78,7 @@ export async function decodeWithSharp(bytes: Uint8Array, options: DecodeOptions 
   const rgb = new Uint8Array(3 * pixels);
   if (inks && channels === 4) {
     // Loaded when first needed: most threads that decode never meet such a file.
-    const { native } = await import("../native.js");
+    const { native } = await import("../../native.js");
     native.cmykToRgb(data, rgb);
     return { data: rgb, width, height };
   }

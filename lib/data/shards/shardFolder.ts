@@ -1,9 +1,9 @@
 import { opendir, stat } from "node:fs/promises";
 import { basename, join } from "node:path";
-import { sortByCodePoint } from "./codePoints.js";
-import { UnknownDataError } from "./errors.js";
-import { isImageName } from "./imageEndings.js";
-import { tarEndings } from "./shards/webDataset.js";
+import { sortByCodePoint } from "../folder/codePoints.js";
+import { UnknownDataError } from "../errors.js";
+import { isImageName } from "../folder/imageEndings.js";
+import { tarEndings } from "./webDataset.js";
 
 /** Shards found in a folder, as absolute paths in order. */
 export interface ShardFolder {

@@ -1,12 +1,12 @@
 import { stat } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
-import { FileListError } from "./errors.js";
-import { ImageNames } from "./imageNames.js";
-import type { ImageSource } from "./imageSource.js";
+import { FileListError } from "../errors.js";
+import { ImageNames } from "../folder/imageNames.js";
+import type { ImageSource } from "../imageSource.js";
 import { LabelColumn, noLabel } from "./labelColumn.js";
 import { lineReader } from "./listLine.js";
-import { PackedNumbers } from "./packedNumbers.js";
-import { PackedStrings } from "./packedStrings.js";
+import { PackedNumbers } from "../folder/packedNumbers.js";
+import { PackedStrings } from "../folder/packedStrings.js";
 import { TextLineError, textLines } from "./textLines.js";
 
 /** Folders remembered while reading, so that each is stored once; a list in random order with more of them stores some again. */

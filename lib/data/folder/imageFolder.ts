@@ -1,11 +1,11 @@
 import { readFile, stat } from "node:fs/promises";
 import { join, resolve, sep } from "node:path";
-import { readConfig } from "../config.js";
-import { ImageFolderError } from "./errors.js";
+import { readConfig } from "../../config.js";
+import { ImageFolderError } from "../errors.js";
 import { indexOf, keepFolderIndex, readFolderIndex, type FolderIndex } from "./folderIndex.js";
 import { imageEndings } from "./imageEndings.js";
 import { ImageNames } from "./imageNames.js";
-import type { ImageSource } from "./imageSource.js";
+import type { ImageSource } from "../imageSource.js";
 import { PackedNumbers } from "./packedNumbers.js";
 import { PackedStrings } from "./packedStrings.js";
 import { classOf, mangled, scanFolder } from "./scanFolder.js";

@@ -1,6 +1,6 @@
 import { Worker } from "node:worker_threads";
-import { DataOptionError } from "./errors.js";
-import { RandomStream, type RandomKey } from "./random.js";
+import { DataOptionError } from "../errors.js";
+import { RandomStream, type RandomKey } from "../random.js";
 
 /** Numbers of samples are unsigned 32-bit numbers, here and in the keys of random numbers. */
 const mostSamples = 2 ** 32 - 1;

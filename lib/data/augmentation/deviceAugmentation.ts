@@ -1,11 +1,11 @@
-import { currentStream, empty, fromTypedArray, noGrad, scope, tensor, type Tensor } from "../torch/index.js";
+import { currentStream, empty, fromTypedArray, noGrad, scope, tensor, type Tensor } from "../../torch/index.js";
 import {
   adjustBrightness, adjustContrast, adjustSaturation, blur, flip, makeConstants, normalize, shiftHue, solarize, toGrayscale,
   type Constants,
 } from "./deviceKernels.js";
 import { planSteps, type DeviceStep, type PixelParameters } from "./devicePlan.js";
-import { DataOptionError } from "./errors.js";
-import { imageNetNormalization, type Normalization } from "./imagePool.js";
+import { DataOptionError } from "../errors.js";
+import { imageNetNormalization, type Normalization } from "../imagePool.js";
 
 export interface DeviceAugmentationOptions {
   /** Default: ImageNet's. */

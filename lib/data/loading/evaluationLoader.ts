@@ -1,9 +1,9 @@
-import { empty, keep, tensor, type Tensor } from "../torch/index.js";
-import { BadImageError, DataOptionError, type BadImage } from "./errors.js";
-import { isDecoded, type ImageInput } from "./imageInput.js";
-import { sharedImagePool, type ImagePool, type Normalization, type Rendering } from "./imagePool.js";
-import { labelOf, nameOf, type ImageSource } from "./imageSource.js";
-import { requirePixels } from "./readImage.js";
+import { empty, keep, tensor, type Tensor } from "../../torch/index.js";
+import { BadImageError, DataOptionError, type BadImage } from "../errors.js";
+import { isDecoded, type ImageInput } from "../imageInput.js";
+import { sharedImagePool, type ImagePool, type Normalization, type Rendering } from "../imagePool.js";
+import { labelOf, nameOf, type ImageSource } from "../imageSource.js";
+import { requirePixels } from "../decoding/readImage.js";
 
 export interface EvaluationOptions {
   /** Height and width of the result in pixels. */

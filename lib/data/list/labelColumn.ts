@@ -1,5 +1,5 @@
-import { sortByCodePoint } from "./codePoints.js";
-import { PackedNumbers } from "./packedNumbers.js";
+import { sortByCodePoint } from "../folder/codePoints.js";
+import { PackedNumbers } from "../folder/packedNumbers.js";
 import { TextLineError } from "./textLines.js";
 
 /** Stands for an image without a label. */

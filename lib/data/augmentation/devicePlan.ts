@@ -1,6 +1,6 @@
 import { jitterOperations, type ViewParameters } from "./augmentation.js";
 import { blurBox } from "./deviceKernels.js";
-import { DataOptionError } from "./errors.js";
+import { DataOptionError } from "../errors.js";
 
 /** What happens to the pixels of one crop. A `ViewDraw` or `ViewParameters` is one, whose crop has been made already. */
 export type PixelParameters = Omit<ViewParameters, "crop">;

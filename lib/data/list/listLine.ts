@@ -1,5 +1,5 @@
 import { extname } from "node:path";
-import { isImageName } from "./imageEndings.js";
+import { isImageName } from "../folder/imageEndings.js";
 import { TextLineError } from "./textLines.js";
 
 /** What one line of a list says. An empty label is `null`. */

@@ -1,6 +1,6 @@
 import { Worker } from "node:worker_threads";
 import type { DecodedImage } from "./decodedImage.js";
-import type { FileRange } from "./imageInput.js";
+import type { FileRange } from "../imageInput.js";
 
 /** What has to be read and decoded. */
 export type EncodedImage = string | FileRange | Uint8Array;

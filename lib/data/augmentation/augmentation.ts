@@ -2,9 +2,9 @@
  * MoCo v3's two augmentation pipelines (section 4.1 of the paper; they follow BYOL, arXiv 2006.07733, appendix B) as draws of
  * parameters. The pixels are the native kernels' business.
  */
-import { native } from "../native.js";
-import { DataOptionError } from "./errors.js";
-import { RandomStream } from "./random.js";
+import { native } from "../../native.js";
+import { DataOptionError } from "../errors.js";
+import { RandomStream } from "../random.js";
 
 /** Probabilities and strengths of one view. */
 export interface ViewRecipe {

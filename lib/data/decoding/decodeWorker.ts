@@ -2,7 +2,7 @@
 import { open, readFile } from "node:fs/promises";
 import { parentPort } from "node:worker_threads";
 import { decodeWithSharp } from "./decode.js";
-import { isFileRange } from "./imageInput.js";
+import { isFileRange } from "../imageInput.js";
 import type { DecodeReply, DecodeRequest, EncodedImage } from "./decoder.js";
 
 const port = parentPort!;

@@ -2,7 +2,7 @@ import type { BigIntStats, Dirent } from "node:fs";
 import { opendir, readdir, realpath } from "node:fs/promises";
 import { join, relative } from "node:path";
 import { compareCodePoints } from "./codePoints.js";
-import { ImageFolderError } from "./errors.js";
+import { ImageFolderError } from "../errors.js";
 import { isImageName } from "./imageEndings.js";
 import { PackedStrings } from "./packedStrings.js";
 import { quickReaddir, quickStat } from "./quickFiles.js";
