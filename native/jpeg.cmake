@@ -18,7 +18,8 @@ set(JPEG_HINTS ${JPEG_ROOT} $ENV{JPEG_ROOT} /opt/homebrew/opt/jpeg-turbo /usr/lo
 find_path(MOCO_JPEG_INCLUDE jpeglib.h HINTS ${JPEG_HINTS} PATH_SUFFIXES include NO_CACHE)
 set(STATIC_NAME ${CMAKE_STATIC_LIBRARY_PREFIX}jpeg${CMAKE_STATIC_LIBRARY_SUFFIX})
 set(SHARED_NAME ${CMAKE_SHARED_LIBRARY_PREFIX}jpeg${CMAKE_SHARED_LIBRARY_SUFFIX})
-find_library(JPEG_STATIC NAMES ${STATIC_NAME} jpeg-static.lib HINTS ${JPEG_HINTS} PATH_SUFFIXES lib NO_CACHE)
+find_library(JPEG_STATIC NAMES ${STATIC_NAME} jpeg-static.lib
+  HINTS ${JPEG_HINTS} PATH_SUFFIXES lib NO_CACHE)
 find_library(JPEG_SHARED NAMES ${SHARED_NAME} HINTS ${JPEG_HINTS} PATH_SUFFIXES lib NO_CACHE)
 
 # Whether the decoder compiles with these headers (only libjpeg-turbo has all that it calls, and
@@ -76,7 +77,8 @@ endif()
 if(MOCO_JPEG_FOUND)
   message(STATUS "JPEG: ${MOCO_JPEG_LIBRARY}")
 elseif(MOCO_JPEG MATCHES "static|shared")
-  message(FATAL_ERROR "No ${MOCO_JPEG} libjpeg-turbo that can be part of the addon was found; set JPEG_ROOT to where it is installed")
+  message(FATAL_ERROR "No ${MOCO_JPEG} libjpeg-turbo that can be part of the addon was found; "
+    "set JPEG_ROOT to where it is installed")
 else()
   message(STATUS "JPEG: no libjpeg-turbo in the addon; sharp decodes JPEGs")
 endif()

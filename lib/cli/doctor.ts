@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import pc from "picocolors";
-import { type Check, diagnose } from "../setup/index.js";
+import { type Check, checkJpeg, diagnose } from "../setup/index.js";
 
 const SIGNS = { ok: pc.green("✓"), missing: pc.red("✗"), optional: pc.yellow("–") };
 
@@ -14,20 +14,20 @@ export function register(program: Command): void {
     .action(async (flags: { json?: boolean }) => {
       const { checks } = diagnose();
       const addon = checks.findIndex((each) => each.name === "addon");
-      if (checks[addon]!.status === "ok") checks[addon] = await tryAddon(checks[addon]!);
+      if (checks[addon]!.status === "ok") checks.splice(addon, 1, ...(await tryAddon(checks[addon]!)));
       const ready = checks.every((each) => each.status !== "missing");
       process.stdout.write(flags.json ? `${JSON.stringify({ ready, checks }, null, 2)}\n` : format(checks, ready));
       if (!ready) process.exitCode = 1;
     });
 }
 
-// Only loading it shows whether the linker finds everything.
-async function tryAddon(check: Check): Promise<Check> {
+// Only loading it shows whether the linker finds everything, and what it was built with.
+async function tryAddon(check: Check): Promise<Check[]> {
   try {
-    await import("../native.js");
-    return check;
+    const { native } = await import("../native.js");
+    return [check, checkJpeg(native.jpegVersion())];
   } catch (error) {
-    return { name: "addon", status: "missing", found: (error as Error).message.split("\n")[0]!, fix: "npx moco setup" };
+    return [{ name: "addon", status: "missing", found: (error as Error).message.split("\n")[0]!, fix: "npx moco setup" }];
   }
 }
 

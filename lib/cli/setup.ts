@@ -7,6 +7,7 @@ interface SetupFlags {
   readonly archive?: string[];
   readonly cuda?: boolean;
   readonly force?: boolean;
+  readonly rebuild?: boolean;
   readonly json?: boolean;
 }
 
@@ -14,6 +15,7 @@ const EXAMPLES = `
 Examples:
   $ moco setup                                        fetch what is missing, build the addon
   $ moco setup --cuda                                 with CUDA, whether or not this machine has a driver
+  $ moco setup --rebuild                              build the addon again, as after installing libjpeg-turbo
   $ moco setup --archive libtorch-shared-2.11.0.zip   without a network
   $ moco setup --archive torch.whl --archive nvidia_cuda_runtime.whl --archive nvidia_cuda_cupti.whl`;
 
@@ -26,6 +28,7 @@ export function register(program: Command): void {
     .option("--no-cuda", "fetch libtorch without its CUDA libraries")
     .option("--archive <file>", "install libtorch from this zip or wheel; may be given several times", collect)
     .option("--force", "fetch libtorch again even if it is there")
+    .option("--rebuild", "build the addon again even if it is up to date")
     .option("--json", "print what is used as JSON")
     .addHelpText("after", EXAMPLES)
     .action(async (flags: SetupFlags) => {
@@ -37,7 +40,7 @@ export function register(program: Command): void {
 }
 
 async function setUp(config: Config, flags: SetupFlags): Promise<LibtorchLocation> {
-  if (flags.archive === undefined && flags.cuda === undefined && !flags.force) return await ensureReady(config);
+  if (flags.archive === undefined && flags.cuda === undefined && !flags.force) return await ensureReady(config, flags);
   if (config.libtorch || config.usePytorch) {
     const variable = config.libtorch ? "LIBTORCH" : "LIBTORCH_USE_PYTORCH";
     throw new UsageError(`${variable} is set, so a libtorch in the cache would not be used; unset it, or run \`moco setup\` without flags`);
@@ -46,7 +49,7 @@ async function setUp(config: Config, flags: SetupFlags): Promise<LibtorchLocatio
     throw new UsageError("--archive installs what the archive holds: it goes with neither --cuda nor --force");
   }
   const libtorch = flags.archive ? await installArchive(config, flags.archive) : await fetchLibtorch(config, flags);
-  await buildAddon(config, libtorch);
+  await buildAddon(config, libtorch, { rebuild: flags.rebuild });
   return libtorch;
 }
 

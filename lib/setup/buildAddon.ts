@@ -18,6 +18,8 @@ export interface BuildOptions {
   readonly root?: string;
   /** The folder to build in. Default: `build` in the root. */
   readonly out?: string;
+  /** Build even what is up to date: libraries that CMake looks for may have come or gone. Default: false. */
+  readonly rebuild?: boolean;
 }
 
 const ADDONS = ["moco.node", "moco_loader.node"];
@@ -37,11 +39,11 @@ export function isAddonFresh(libtorch: LibtorchLocation, { root = packageRoot, o
  * @throws {BuildError} with the compiler's last lines and what to do.
  */
 export async function buildAddon(config: Config, libtorch: LibtorchLocation, options: BuildOptions = {}): Promise<void> {
-  if (isAddonFresh(libtorch, options)) return;
-  const { root = packageRoot, out = join(root, "build") } = options;
+  const { root = packageRoot, out = join(root, "build"), rebuild = false } = options;
+  if (!rebuild && isAddonFresh(libtorch, options)) return;
   const onWait = (holder: string): void => say(config, `Waiting for the build that ${holder} has begun`);
   const build = async (): Promise<void> => {
-    if (isAddonFresh(libtorch, options)) return;
+    if (!rebuild && isAddonFresh(libtorch, options)) return;
     const folder = join(out, "Release");
     mkdirSync(folder, { recursive: true });
     // Gone while the addon is being built, so that nobody loads half a file.

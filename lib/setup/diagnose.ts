@@ -81,6 +81,17 @@ function checkAddon(location: LibtorchLocation | null, fresh: boolean): Check {
   return { name: "addon", status: "missing", found, fix: "npx moco setup" };
 }
 
+/**
+ * What decodes JPEGs: libjpeg-turbo in the addon, or, where it was not found when the addon was built, sharp.
+ *
+ * @param version - what the addon says: "libjpeg-turbo 2.1.5", or "" without it
+ */
+export function checkJpeg(version: string): Check {
+  if (version) return ok("jpeg", `${version}, in the addon`);
+  const found = "no libjpeg-turbo in the addon: sharp decodes JPEGs, about four times slower";
+  return { name: "jpeg", status: "optional", found, fix: `${installCommand("jpeg")} && npx moco setup --rebuild` };
+}
+
 function checkDevices(location: LibtorchLocation | null): Check {
   const cpu = `cpu (${availableParallelism()} threads, ${(totalmem() / 1e9).toFixed(0)} GB)`;
   if (!hasNvidiaDriver()) return ok("devices", `${cpu}; no NVIDIA driver`);

@@ -5,7 +5,7 @@ import { fetchLibtorch } from "./fetchLibtorch.js";
 import { findLibtorch, type LibtorchLocation } from "./findLibtorch.js";
 
 export { buildAddon, isAddonFresh } from "./buildAddon.js";
-export { type Check, diagnose, type Diagnosis } from "./diagnose.js";
+export { type Check, checkJpeg, diagnose, type Diagnosis } from "./diagnose.js";
 export * from "./errors.js";
 export { fetchLibtorch, type FetchOptions } from "./fetchLibtorch.js";
 export { findLibtorch, type LibtorchLocation } from "./findLibtorch.js";
@@ -16,14 +16,15 @@ export { packageRoot } from "./packageRoot.js";
  * Makes sure that libtorch is there and the addon is built for it; fetches and builds what is missing. A command that needs
  * libtorch awaits this before it imports anything from `lib/torch` or above. Takes milliseconds when all is up to date.
  *
+ * @param options - `rebuild`: build the addon even if it is up to date
  * @throws {SetupError} naming what failed and what to do.
  * @example
  * await ensureReady();
  * const { pretrain } = await import("../train/pretrain.js");
  */
-export async function ensureReady(config: Config = readConfig()): Promise<LibtorchLocation> {
+export async function ensureReady(config: Config = readConfig(), { rebuild = false } = {}): Promise<LibtorchLocation> {
   const libtorch = await findOrFetch(config);
-  await buildAddon(config, libtorch);
+  await buildAddon(config, libtorch, { rebuild });
   return libtorch;
 }
 

@@ -21,7 +21,7 @@ interface Flags {
 /** Adds `npm run fuzz -- images`. */
 export function registerImages(program: Command, command: () => string): void {
   program.command("images")
-    .description("Fuzz the decoding of JPEGs and the augmentation kernels, compiled with AddressSanitizer and UndefinedBehaviorSanitizer; " +
+    .description("Fuzz the decoding of JPEGs and the augmentation kernels, compiled with sanitizers of memory and behaviour; " +
       "the figures go to benchmarks/results/fuzz-images.json.")
     .option("--minutes <n>", "how long", number, 1)
     .option("--inputs <n>", "stop after so many inputs", number, Infinity)

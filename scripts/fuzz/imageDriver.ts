@@ -39,7 +39,8 @@ export function buildDriver(jpegRoot?: string): string {
   const newest = Math.max(...files.map((file) => statSync(file).mtimeMs));
   if (jpegRoot === undefined && existsSync(program) && statSync(program).mtimeMs > newest) return program;
   mkdirSync(folder, { recursive: true });
-  const roots = jpegRoot === undefined ? [] : [`-I${join(jpegRoot, "include")}`, `-L${join(jpegRoot, "lib")}`, `-Wl,-rpath,${join(jpegRoot, "lib")}`];
+  const library = jpegRoot === undefined ? null : join(jpegRoot, "lib");
+  const roots = library === null ? [] : [`-I${join(library, "..", "include")}`, `-L${library}`, `-Wl,-rpath,${library}`];
   const { status, error, stderr } = spawnSync("c++", [
     "-std=c++17", "-O1", "-g", `-fsanitize=${SANITIZERS}`, "-fno-sanitize-recover=all", "-ffp-contract=off", "-DMOCO_WITH_JPEG",
     ...files.filter((file) => file.endsWith(".cc")), "-o", program, ...roots, "-ljpeg", "-lpthread",

@@ -93,8 +93,8 @@ function exifSegment(random: Random): Buffer {
   const big = random.chance(50);
   const entries = random.several(50, 5);
   const tiff = Buffer.alloc(8 + 2 + 12 * entries + 4 + random.below(20));
-  const u16 = (value: number, at: number): number => (big ? tiff.writeUInt16BE(value & 0xffff, at) : tiff.writeUInt16LE(value & 0xffff, at));
-  const u32 = (value: number, at: number): number => (big ? tiff.writeUInt32BE(value >>> 0, at) : tiff.writeUInt32LE(value >>> 0, at));
+  const u16 = (value: number, at: number): number => tiff[big ? "writeUInt16BE" : "writeUInt16LE"](value & 0xffff, at);
+  const u32 = (value: number, at: number): number => tiff[big ? "writeUInt32BE" : "writeUInt32LE"](value >>> 0, at);
   tiff.write(big ? "MM" : "II", 0, "latin1");
   u16(random.chance(95) ? 42 : random.interesting(), 2);
   u32(random.chance(90) ? 8 : random.interesting(), 4);
@@ -125,11 +125,13 @@ const mutations: Readonly<Record<string, (bytes: Buffer, random: Random, seeds: 
   "bits of the header": (bytes, random) => flip(bytes, random, () => placeIn(bytes, random, () => true)),
   "bits of the data": (bytes, random) => flip(bytes, random, () => placeInData(bytes, random)),
   "bytes of tables": (bytes, random) => {
-    for (let i = random.several(60, 8); i > 0; i--) set(bytes, placeIn(bytes, random, (marker) => marker === DHT || marker === DQT), random);
+    const isTable = (marker: number): boolean => marker === DHT || marker === DQT;
+    for (let i = random.several(60, 8); i > 0; i--) set(bytes, placeIn(bytes, random, isTable), random);
     return bytes;
   },
   "frame or scan header": (bytes, random) => {
-    for (let i = random.several(40, 4); i > 0; i--) set(bytes, placeIn(bytes, random, (marker) => isFrame(marker) || marker === SOS), random);
+    const isHeader = (marker: number): boolean => isFrame(marker) || marker === SOS;
+    for (let i = random.several(40, 4); i > 0; i--) set(bytes, placeIn(bytes, random, isHeader), random);
     return bytes;
   },
   "length of a segment": (bytes, random) => {
@@ -170,7 +172,8 @@ const mutations: Readonly<Record<string, (bytes: Buffer, random: Random, seeds: 
     return insert(bytes, end, Buffer.concat(new Array<Buffer>(count).fill(bytes.subarray(at, end))));
   },
   "marker in the data": (bytes, random) => {
-    const marker = Buffer.from([0xff, random.chance(50) ? random.pick([SOI, EOI, SOS, DHT, DQT, DRI, 0xc0, 0xfe, 0xff]) : random.below(256)]);
+    const common = random.pick([SOI, EOI, SOS, DHT, DQT, DRI, 0xc0, 0xfe, 0xff]);
+    const marker = Buffer.from([0xff, random.chance(50) ? common : random.below(256)]);
     const at = placeInData(bytes, random);
     return random.chance(50) ? insert(bytes, at, marker) : Buffer.concat([bytes.subarray(0, at), marker, bytes.subarray(at + 2)]);
   },
@@ -195,13 +198,20 @@ const mutations: Readonly<Record<string, (bytes: Buffer, random: Random, seeds: 
     const other = random.pick(seeds);
     return Buffer.concat([bytes.subarray(0, random.below(bytes.length + 1)), other.subarray(random.below(other.length + 1))]);
   },
-  "EXIF": (bytes, random) => insert(bytes, Math.min(2, bytes.length), Buffer.concat(Array.from({ length: random.several(20, 3) }, () => exifSegment(random)))),
+  "EXIF": (bytes, random) => {
+    const segments = Array.from({ length: random.several(20, 3) }, () => exifSegment(random));
+    return insert(bytes, Math.min(2, bytes.length), Buffer.concat(segments));
+  },
   "other segment": (bytes, random) => {
-    const names = ["JFIF\0\x01\x02", "Adobe\0\x64\0\0\0\0", "Exif\0\0", "http://ns.adobe.com/xap/1.0/\0tiff:Orientation=\"6\"", "ICC_PROFILE\0"];
+    const xmp = 'http://ns.adobe.com/xap/1.0/\0tiff:Orientation="6"';
+    const names = ["JFIF\0\x01\x02", "Adobe\0\x64\0\0\0\0", "Exif\0\0", xmp, "ICC_PROFILE\0"];
     const payload = Buffer.concat([Buffer.from(random.pick(names), "latin1"), noise(random, random.below(40))]);
     return insert(bytes, Math.min(2, bytes.length), segment(random.pick([0xe0, 0xe1, 0xe2, 0xee, 0xfe]), payload));
   },
-  "appended": (bytes, random) => Buffer.concat([bytes, random.chance(50) ? noise(random, random.below(100)) : random.pick([bytes, bytes.subarray(0, 100)])]),
+  "appended": (bytes, random) => {
+    const tail = random.chance(50) ? noise(random, random.below(100)) : random.pick([bytes, bytes.subarray(0, 100)]);
+    return Buffer.concat([bytes, tail]);
+  },
 };
 
 function flip(bytes: Buffer, random: Random, place: () => number): Buffer {
@@ -223,7 +233,9 @@ export function mutateImage(seeds: readonly Buffer[], random: Random): MutatedIm
   const seed = random.pick(seeds);
   if (random.chance(2)) return { bytes: seed, strategy: "as it is" };
   if (random.chance(1)) return { bytes: noise(random, random.below(100)), strategy: "no image" };
-  if (random.chance(1)) return { bytes: Buffer.concat([Buffer.from([0xff, 0xd8, 0xff]), noise(random, random.below(2000))]), strategy: "no image" };
+  if (random.chance(1)) {
+    return { bytes: Buffer.concat([Buffer.from([0xff, 0xd8, 0xff]), noise(random, random.below(2000))]), strategy: "no image" };
+  }
   let bytes = Buffer.from(seed);
   const count = random.several(25, 4);
   let strategy = "several";

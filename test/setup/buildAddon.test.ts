@@ -37,6 +37,11 @@ test("builds once, and again only when a source or libtorch changes", async () =
   const built = statSync(addon).mtimeMs;
   await buildAddon(config, libtorch, { root });
   expect(statSync(addon).mtimeMs).toBe(built);
+  // The build finds nothing to link again, but CMake has looked for its libraries anew.
+  rmSync(join(root, "build", "given.txt"));
+  await buildAddon(config, libtorch, { root, rebuild: true });
+  expect(existsSync(join(root, "build", "given.txt"))).toBe(true);
+  expect(isAddonFresh(libtorch, { root })).toBe(true);
 
   const other = inspectTorchFolder(fakeLibtorch(join(root, "other"), { zip: "2.12.0" }), "LIBTORCH");
   expect(isAddonFresh(other, { root })).toBe(false);

@@ -3,7 +3,7 @@ import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, expect, test } from "@jest/globals";
-import type { Diagnosis } from "../../lib/setup/index.js";
+import { checkJpeg, type Diagnosis } from "../../lib/setup/index.js";
 import { temporaryFolder } from "./fakeTorch.js";
 
 const program = fileURLToPath(new URL("../../lib/cli/main.js", import.meta.url));
@@ -37,6 +37,12 @@ test("a failure exits with 1 and a message that says what to do, without a stack
   expect(stderr).not.toContain("    at ");
   expect(moco(["setup"], { LIBTORCH: "/nowhere", MOCO_DEBUG: "1" }).stderr).toContain("    at ");
   expect(moco(["doctor"], { MOCO_QUIET: "perhaps" })).toMatchObject({ status: 1, stderr: expect.stringContaining("MOCO_QUIET=perhaps") });
+});
+
+test("what decodes JPEGs, and how to have it faster", () => {
+  expect(checkJpeg("libjpeg-turbo 2.1.5")).toEqual({ name: "jpeg", status: "ok", found: "libjpeg-turbo 2.1.5, in the addon" });
+  expect(checkJpeg("")).toMatchObject({ name: "jpeg", status: "optional", found: expect.stringContaining("sharp"),
+    fix: expect.stringMatching(/jpeg.* && npx moco setup --rebuild$/) });
 });
 
 test("doctor gives for each thing missing the command that mends it", () => {
