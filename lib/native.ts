@@ -94,6 +94,7 @@ export interface Native {
   /** The JPEG library inside, or "". */
   jpegVersion(): string;
   cmykToRgb(cmyk: Uint8Array, rgb: Uint8Array): void;
+  usePlainKernels(plain: boolean): void;
 }
 
 /** The addon or libtorch could not be loaded. The message lists what was tried and the command that mends it. */

@@ -8,6 +8,7 @@
 
 #include "environment.h"
 #include "image/convert.h"
+#include "image/simd.h"
 #include "imagePool.h"
 #include "imageRequest.h"
 
@@ -198,6 +199,16 @@ napi_value cmykToRgb(napi_env env, napi_callback_info info) {
   });
 }
 
+// usePlainKernels(plain: boolean): in the whole process, kernels use the body that every processor
+// runs instead of the one for this processor. A test compares the two.
+napi_value usePlainKernels(napi_env env, napi_callback_info info) {
+  return guarded(env, [&]() -> napi_value {
+    const Arguments<1> arguments(env, info);
+    image::plainKernels = toBool(env, arguments[0]);
+    return nullptr;
+  });
+}
+
 // jpegVersion() -> the JPEG library inside, or ""
 napi_value jpegVersion(napi_env env, napi_callback_info) {
   return guarded(env, [&] { return fromString(env, image::jpegLibraryVersion()); });
@@ -211,6 +222,7 @@ void registerImage(napi_env env, napi_value exports) {
   define(env, exports, "decodeImage", decodeImage);
   define(env, exports, "fitCrop", fitCrop);
   define(env, exports, "cmykToRgb", cmykToRgb);
+  define(env, exports, "usePlainKernels", usePlainKernels);
   define(env, exports, "jpegVersion", jpegVersion);
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "simd.h"
 
@@ -27,14 +28,29 @@ inline uint8_t blend(int degenerate, int value, float factor) {
 // Up to here the mixed value fits an integer, whose saturation to a byte is the clipping.
 constexpr float kLargestFactor = 4e6f;
 
-MOCO_AVX2 inline __m256i blendAvx2(__m256 degenerate, __m256i value, __m256 factor) {
-  const __m256 distance = _mm256_sub_ps(_mm256_cvtepi32_ps(value), degenerate);
-  return _mm256_cvttps_epi32(_mm256_add_ps(degenerate, _mm256_mul_ps(factor, distance)));
+MOCO_AVX2 inline __m256i blendAvx2(__m256i degenerate, __m256i value, __m256 factor) {
+  const __m256 distance = _mm256_cvtepi32_ps(_mm256_sub_epi32(value, degenerate));
+  const __m256 start = _mm256_cvtepi32_ps(degenerate);
+  return _mm256_cvttps_epi32(_mm256_add_ps(start, _mm256_mul_ps(factor, distance)));
+}
+
+MOCO_AVX2 inline __m256i blendWithBlackAvx2(__m256i value, __m256 factor) {
+  return _mm256_cvttps_epi32(_mm256_mul_ps(factor, _mm256_cvtepi32_ps(value)));
 }
 
 MOCO_AVX2 void blendWithConstantAvx2(uint8_t* bytes, size_t count, int constant, float factor) {
-  const __m256 degenerate = _mm256_set1_ps(static_cast<float>(constant));
+  const __m256i degenerate = _mm256_set1_epi32(constant);
   const __m256 factors = _mm256_set1_ps(factor);
+  if (constant == 0) {
+    for (size_t i = 0; i < count; i += 32) {
+      uint8_t* at = bytes + i;
+      storeAvx2(at, narrowAvx2(blendWithBlackAvx2(widenAvx2(at), factors),
+                               blendWithBlackAvx2(widenAvx2(at + 8), factors),
+                               blendWithBlackAvx2(widenAvx2(at + 16), factors),
+                               blendWithBlackAvx2(widenAvx2(at + 24), factors)));
+    }
+    return;
+  }
   for (size_t i = 0; i < count; i += 32) {
     uint8_t* at = bytes + i;
     storeAvx2(at, narrowAvx2(blendAvx2(degenerate, widenAvx2(at), factors),
@@ -52,6 +68,32 @@ MOCO_AVX2 inline __m256i lumaAvx2(__m256i red, __m256i green, __m256i blue) {
   return _mm256_srli_epi32(_mm256_add_epi32(warm, cold), 16);
 }
 
+MOCO_AVX2 inline __m256i lumaAvx2(const uint8_t* red, const uint8_t* green, const uint8_t* blue) {
+  return lumaAvx2(widenAvx2(red), widenAvx2(green), widenAvx2(blue));
+}
+
+MOCO_AVX2 uint32_t lumaSumAvx2(const uint8_t* red, const uint8_t* green, const uint8_t* blue,
+                               size_t count) {
+  __m256i sums = _mm256_setzero_si256();
+  for (size_t i = 0; i < count; i += 8) {
+    sums = _mm256_add_epi32(sums, lumaAvx2(red + i, green + i, blue + i));
+  }
+  uint32_t lanes[8];
+  storeAvx2(lanes, sums);
+  return std::accumulate(lanes, lanes + 8, 0u);
+}
+
+MOCO_AVX2 void lumaPlaneAvx2(uint8_t* red, const uint8_t* green, const uint8_t* blue,
+                             size_t count) {
+  for (size_t i = 0; i < count; i += 32) {
+    __m256i gray[4];
+    for (int k = 0; k < 4; ++k) {
+      gray[k] = lumaAvx2(red + i + 8 * k, green + i + 8 * k, blue + i + 8 * k);
+    }
+    storeAvx2(red + i, narrowAvx2(gray[0], gray[1], gray[2], gray[3]));
+  }
+}
+
 MOCO_AVX2 void blendWithLumaAvx2(uint8_t* red, uint8_t* green, uint8_t* blue, size_t count,
                                  float factor) {
   const __m256 factors = _mm256_set1_ps(factor);
@@ -63,7 +105,7 @@ MOCO_AVX2 void blendWithLumaAvx2(uint8_t* red, uint8_t* green, uint8_t* blue, si
       r[k] = widenAvx2(red + i + 8 * k);
       g[k] = widenAvx2(green + i + 8 * k);
       b[k] = widenAvx2(blue + i + 8 * k);
-      const __m256 gray = _mm256_cvtepi32_ps(lumaAvx2(r[k], g[k], b[k]));
+      const __m256i gray = lumaAvx2(r[k], g[k], b[k]);
       r[k] = blendAvx2(gray, r[k], factors);
       g[k] = blendAvx2(gray, g[k], factors);
       b[k] = blendAvx2(gray, b[k], factors);
@@ -87,15 +129,6 @@ void blendWithConstant(uint8_t* __restrict bytes, size_t count, int constant, fl
   for (; i < count; ++i) bytes[i] = blend(constant, bytes[i], factor);
 }
 
-MOCO_SIMD uint32_t lumaSum(const uint8_t* __restrict red, const uint8_t* __restrict green,
-                           const uint8_t* __restrict blue, size_t count) {
-  uint32_t sum = 0;
-  for (size_t i = 0; i < count; ++i) {
-    sum += static_cast<uint32_t>(luma(red[i], green[i], blue[i]));
-  }
-  return sum;
-}
-
 void blendWithLuma(uint8_t* __restrict red, uint8_t* __restrict green, uint8_t* __restrict blue,
                    size_t count, float factor) {
   size_t i = 0;
@@ -113,11 +146,30 @@ void blendWithLuma(uint8_t* __restrict red, uint8_t* __restrict green, uint8_t* 
   }
 }
 
-MOCO_SIMD void lumaPlane(uint8_t* __restrict red, const uint8_t* __restrict green,
-                         const uint8_t* __restrict blue, size_t count) {
-  for (size_t i = 0; i < count; ++i) {
-    red[i] = static_cast<uint8_t>(luma(red[i], green[i], blue[i]));
+uint32_t lumaSum(const uint8_t* __restrict red, const uint8_t* __restrict green,
+                 const uint8_t* __restrict blue, size_t count) {
+  size_t i = 0;
+  uint32_t sum = 0;
+#if defined(MOCO_AVX2)
+  if (hasAvx2()) {
+    i = count / 8 * 8;
+    sum = lumaSumAvx2(red, green, blue, i);
   }
+#endif
+  for (; i < count; ++i) sum += static_cast<uint32_t>(luma(red[i], green[i], blue[i]));
+  return sum;
+}
+
+void lumaPlane(uint8_t* __restrict red, const uint8_t* __restrict green,
+               const uint8_t* __restrict blue, size_t count) {
+  size_t i = 0;
+#if defined(MOCO_AVX2)
+  if (hasAvx2()) {
+    i = count / 32 * 32;
+    lumaPlaneAvx2(red, green, blue, i);
+  }
+#endif
+  for (; i < count; ++i) red[i] = static_cast<uint8_t>(luma(red[i], green[i], blue[i]));
 }
 
 MOCO_SIMD void invertFrom(uint8_t* __restrict bytes, size_t count, uint8_t threshold) {

@@ -199,15 +199,30 @@ MOCO_AVX2 inline Pixels toRgbAvx2(const Hsv& in) {
           scaledAvx2(scale, blue[0], blue[1])};
 }
 
+// In two loops: the steps of one pixel depend on each other, and in one loop the processor would
+// see too few pixels at once to hide that.
 MOCO_AVX2 void shiftHueAvx2(uint8_t* red, uint8_t* green, uint8_t* blue, size_t count, int shift) {
+  constexpr size_t kPiece = 1024;
+  uint8_t hues[kPiece];
+  uint8_t saturations[kPiece];
+  uint8_t values[kPiece];
   const __m256i turn = _mm256_set1_epi8(static_cast<char>(shift));
-  for (size_t i = 0; i < count; i += 32) {
-    Hsv hsv = toHsvAvx2({loadAvx2(red + i), loadAvx2(green + i), loadAvx2(blue + i)});
-    hsv.hue = _mm256_add_epi8(hsv.hue, turn);
-    const Pixels out = toRgbAvx2(hsv);
-    storeAvx2(red + i, out.red);
-    storeAvx2(green + i, out.green);
-    storeAvx2(blue + i, out.blue);
+  for (size_t at = 0; at < count; at += kPiece) {
+    const size_t piece = std::min(kPiece, count - at);
+    for (size_t i = 0; i < piece; i += 32) {
+      const Hsv hsv =
+          toHsvAvx2({loadAvx2(red + at + i), loadAvx2(green + at + i), loadAvx2(blue + at + i)});
+      storeAvx2(hues + i, _mm256_add_epi8(hsv.hue, turn));
+      storeAvx2(saturations + i, hsv.saturation);
+      storeAvx2(values + i, hsv.value);
+    }
+    for (size_t i = 0; i < piece; i += 32) {
+      const Pixels out =
+          toRgbAvx2({loadAvx2(hues + i), loadAvx2(saturations + i), loadAvx2(values + i)});
+      storeAvx2(red + at + i, out.red);
+      storeAvx2(green + at + i, out.green);
+      storeAvx2(blue + at + i, out.blue);
+    }
   }
 }
 

@@ -19,6 +19,24 @@ int roundUp(int value, int multiple) { return (value + multiple - 1) / multiple 
 
 uint8_t rounded(int32_t sum) { return static_cast<uint8_t>(std::min(sum >> kWeightBits, 255)); }
 
+// Where output i of the horizontal pass finds its first input among the columns.
+size_t columnOf(const Weights& weights, int i) {
+  return static_cast<size_t>(weights.start[static_cast<size_t>(i)] - weights.begin()) * kLanes;
+}
+
+const int32_t* weightsOf(const Weights& weights, int i) {
+  return weights.values.data() + static_cast<size_t>(i) * static_cast<size_t>(weights.stride);
+}
+
+// Bytes of a row that the outputs first .. end - 1 need, from the first that any output needs.
+int bytesFor(const Weights& weights, int first, int end) {
+  int last = 0;
+  for (size_t i = static_cast<size_t>(first); i < static_cast<size_t>(end); ++i) {
+    last = std::max(last, weights.start[i] + weights.taps[i]);
+  }
+  return 3 * (last - weights.begin());
+}
+
 #if defined(MOCO_AVX2)
 
 // Eight lanes of the sum over t of weights[t] * in[t * step + lane].
@@ -88,29 +106,25 @@ MOCO_AVX2 inline void blendAvx2(const uint8_t* in, size_t step, const int32_t* v
   }
 }
 
-MOCO_AVX2 void toColumnsAvx2(const uint8_t* const rows[kBlockRows], int byteCount, uint8_t* out) {
-  for (int b = 0; b < byteCount; b += kBlockBytes) {
-    // The last block overlaps the one before.
-    const size_t at = static_cast<size_t>(std::min(b, byteCount - kBlockBytes));
-    rowsToColumnsAvx2(rows, at, out + at * kBlockRows);
-  }
-}
-
-MOCO_AVX2 void blendColumnsAvx2(const uint8_t* columns, const Weights& weights, int count,
-                                uint8_t* out) {
-  const int32_t* values = weights.values.data();
-  for (int o = 0; o < count; ++o, values += weights.stride, out += kLanes) {
-    const int at = weights.start[static_cast<size_t>(o)] - weights.begin();
-    blendAvx2(columns + static_cast<size_t>(at) * kLanes, kLanes, values,
-              weights.taps[static_cast<size_t>(o)], kLanes, out);
-  }
-}
-
-MOCO_AVX2 void toRowsAvx2(const uint8_t* columns, int count, uint8_t* rows, size_t rowBytes) {
-  for (int channel = 0; channel < 3; ++channel) {
-    for (int o = 0; o < count; o += kBlockBytes) {
-      columnsToRowsAvx2(columns + static_cast<size_t>(o) * kLanes + channel * kBlockRows, kLanes,
-                        rows + static_cast<size_t>(channel) * (rowBytes / 3) + o, rowBytes);
+MOCO_AVX2 void resizeBlockAvx2(const uint8_t* const in[kBlockRows], int byteCount,
+                               const Weights& weights, int count, uint8_t* columns, uint8_t* out,
+                               size_t rowBytes) {
+  uint8_t blended[kBlockBytes * kLanes];
+  int ready = 0;
+  for (int o = 0; o < count; o += kBlockBytes) {
+    const int end = std::min(o + kBlockBytes, count);
+    for (const int needed = bytesFor(weights, o, end); ready < needed; ready += kBlockBytes) {
+      // The last one overlaps the one before.
+      const size_t at = static_cast<size_t>(std::min(ready, byteCount - kBlockBytes));
+      rowsToColumnsAvx2(in, at, columns + at * kBlockRows);
+    }
+    for (int i = o; i < end; ++i) {
+      blendAvx2(columns + columnOf(weights, i), kLanes, weightsOf(weights, i),
+                weights.taps[static_cast<size_t>(i)], kLanes, blended + (i - o) * kLanes);
+    }
+    for (int channel = 0; channel < 3; ++channel) {
+      columnsToRowsAvx2(blended + channel * kBlockRows, kLanes,
+                        out + static_cast<size_t>(channel) * (rowBytes / 3) + o, rowBytes);
     }
   }
 }
@@ -140,45 +154,37 @@ inline void blend(const uint8_t* __restrict in, size_t step, const int32_t* __re
   for (int l = 0; l < kCount; ++l) out[l] = rounded(sum[l]);
 }
 
-// Thirty-two rows of interleaved pixels become columns: byte b of row r lands at b * 32 + r.
-void toColumns(const uint8_t* const rows[kBlockRows], int byteCount, uint8_t* out) {
+// The horizontal pass over thirty-two rows of `byteCount` bytes, pixels interleaved. They become
+// columns: byte b of row r lands at b * 32 + r, so that the three channels of a pixel make 96 lanes
+// and each output pixel is a weighted sum of neighbouring groups of 96; then rows again: channel c
+// of row r at out + r * rowBytes + c * rowBytes / 3. Sixteen outputs at a time, which stay in the
+// first cache.
+void resizeBlock(const uint8_t* const in[kBlockRows], int byteCount, const Weights& weights,
+                 int count, uint8_t* columns, uint8_t* out, size_t rowBytes) {
 #if defined(MOCO_AVX2)
-  if (hasAvx2() && byteCount >= kBlockBytes) return toColumnsAvx2(rows, byteCount, out);
-#endif
-  int b = 0;
-  for (; b + kBlockBytes <= byteCount; b += kBlockBytes) {
-    rowsToColumns(rows, static_cast<size_t>(b), out + static_cast<size_t>(b) * kBlockRows);
+  if (hasAvx2() && byteCount >= kBlockBytes) {
+    return resizeBlockAvx2(in, byteCount, weights, count, columns, out, rowBytes);
   }
-  for (; b < byteCount; ++b) {
-    for (int r = 0; r < kBlockRows; ++r) out[static_cast<size_t>(b) * kBlockRows + r] = rows[r][b];
-  }
-}
-
-// The three channels of the block's rows make 96 lanes; each output pixel is a weighted sum of
-// neighbouring groups of 96.
-void blendColumns(const uint8_t* columns, const Weights& weights, int count, uint8_t* out) {
-#if defined(MOCO_AVX2)
-  if (hasAvx2()) return blendColumnsAvx2(columns, weights, count, out);
 #endif
-  const int32_t* values = weights.values.data();
-  for (int o = 0; o < count; ++o, values += weights.stride) {
-    const int at = weights.start[static_cast<size_t>(o)] - weights.begin();
-    const uint8_t* in = columns + static_cast<size_t>(at) * kLanes;
-    for (int channel = 0; channel < 3; ++channel, in += kBlockRows, out += kBlockRows) {
-      blend<kBlockRows>(in, kLanes, values, weights.taps[static_cast<size_t>(o)], out);
+  uint8_t blended[kBlockBytes * kLanes];
+  int ready = 0;
+  for (int o = 0; o < count; o += kBlockBytes) {
+    const int end = std::min(o + kBlockBytes, count);
+    for (const int needed = bytesFor(weights, o, end); ready < needed; ready += kBlockBytes) {
+      rowsToColumns(in, ready, std::min(kBlockBytes, byteCount - ready),
+                    columns + static_cast<size_t>(ready) * kBlockRows);
     }
-  }
-}
-
-// Back from columns to rows: channel c of block row r at rows + r * rowBytes + c * rowBytes / 3.
-void toRows(const uint8_t* columns, int count, uint8_t* rows, size_t rowBytes) {
-#if defined(MOCO_AVX2)
-  if (hasAvx2()) return toRowsAvx2(columns, count, rows, rowBytes);
-#endif
-  for (int channel = 0; channel < 3; ++channel) {
-    for (int o = 0; o < count; o += kBlockBytes) {
-      columnsToRows(columns + static_cast<size_t>(o) * kLanes + channel * kBlockRows, kLanes,
-                    rows + static_cast<size_t>(channel) * (rowBytes / 3) + o, rowBytes);
+    for (int i = o; i < end; ++i) {
+      const uint8_t* from = columns + columnOf(weights, i);
+      uint8_t* to = blended + (i - o) * kLanes;
+      for (int channel = 0; channel < 3; ++channel, from += kBlockRows, to += kBlockRows) {
+        blend<kBlockRows>(from, kLanes, weightsOf(weights, i), weights.taps[static_cast<size_t>(i)],
+                          to);
+      }
+    }
+    for (int channel = 0; channel < 3; ++channel) {
+      columnsToRows(blended + channel * kBlockRows, kLanes,
+                    out + static_cast<size_t>(channel) * (rowBytes / 3) + o, rowBytes);
     }
   }
 }
@@ -216,8 +222,6 @@ void cropResize(const Source& source, const Box& crop, int resizedWidth, int res
   // small however tall the crop is: `rows` holds the resized rows from `from` to before `have`.
   const size_t rowBytes = 3 * static_cast<size_t>(roundUp(window.width, kStrip));
   uint8_t* columns = scratch.columns.require(static_cast<size_t>(byteCount) * kBlockRows);
-  uint8_t* blended =
-      scratch.blended.require(static_cast<size_t>(roundUp(window.width, kBlockBytes)) * kLanes);
   uint8_t* rows = scratch.rows.require(static_cast<size_t>(down.span() + kBlockRows) * rowBytes);
   int from = firstRow;
   int have = firstRow;
@@ -232,9 +236,8 @@ void cropResize(const Source& source, const Box& crop, int resizedWidth, int res
         // Rows beyond the last one repeat it; their results are never read.
         in[r] = pixels + static_cast<size_t>(std::min(have + r, endRow - 1)) * source.stride;
       }
-      toColumns(in, byteCount, columns);
-      blendColumns(columns, across, window.width, blended);
-      toRows(blended, window.width, rows + static_cast<size_t>(kept) * rowBytes, rowBytes);
+      resizeBlock(in, byteCount, across, window.width, columns,
+                  rows + static_cast<size_t>(kept) * rowBytes, rowBytes);
       have += kBlockRows;
     }
     const uint8_t* in = rows + static_cast<size_t>(down.start[y] - from) * rowBytes;

@@ -21,10 +21,9 @@ struct Source {
 struct ResampleScratch {
   Weights across;
   Weights down;
-  // Thirty-two rows of the crop, turned into columns; the same rows resized, as columns; and the
-  // resized rows that the output rows still to come need.
+  // Thirty-two rows of the crop, turned into columns, and the resized rows that the output rows
+  // still to come need.
   Buffer<uint8_t> columns;
-  Buffer<uint8_t> blended;
   Buffer<uint8_t> rows;
 };
 

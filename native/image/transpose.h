@@ -62,8 +62,9 @@ MOCO_AVX2 inline void columnsToRowsAvx2(const uint8_t* in, size_t inStride, uint
 #endif
 
 // The same for every processor.
-inline void rowsToColumns(const uint8_t* const rows[kBlockRows], size_t offset, uint8_t* out) {
-  for (int j = 0; j < kBlockBytes; ++j) {
+inline void rowsToColumns(const uint8_t* const rows[kBlockRows], int offset, int count,
+                          uint8_t* out) {
+  for (int j = 0; j < count; ++j) {
     for (int r = 0; r < kBlockRows; ++r) out[j * kBlockRows + r] = rows[r][offset + j];
   }
 }

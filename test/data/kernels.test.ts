@@ -1,6 +1,8 @@
 import { readFileSync } from "node:fs";
-import { afterAll, describe, expect, test } from "@jest/globals";
+import { afterAll, afterEach, describe, expect, test } from "@jest/globals";
 import { ImagePool, decodeImage, type Box, type DecodedImage, type JitterParameters, type Rendering, type Resizing } from "../../lib/data/index.js";
+import { RandomStream } from "../../lib/data/random.js";
+import { native } from "../../lib/native.js";
 import * as torch from "../../lib/torch/index.js";
 import { fixturePath, readJson, readNpy } from "../support/fixtures.js";
 import { difference, golden, goldenImage, interleaved, same } from "./pixels.js";
@@ -179,7 +181,7 @@ describe("odd sizes", () => {
   }
 
   test.each([
-    [1, 1, 0.7], [2, 1, 1.9], [1, 5, 1.5], [3, 2, 2], [17, 3, 1.6], [33, 40, 4], [16, 16, 9.5], [47, 31, 0.2],
+    [1, 1, 0.7], [2, 1, 1.9], [1, 5, 1.5], [3, 2, 2], [17, 3, 1.6], [33, 40, 4], [16, 16, 9.5], [47, 31, 0.2], [3, 2, 1000], [5, 1, 120],
   ])("blur of %i x %i at sigma %f", async (width, height, sigma) => {
     const data = Uint8Array.from({ length: 3 * width * height }, (_, i) => (i * 73 + ((i * i) >> 2)) & 255);
     const blurred = await render({ data, width, height }, { blurSigma: sigma });
@@ -225,12 +227,93 @@ describe("odd sizes", () => {
   }
 
   test.each([
-    [1, 1, 5, 7], [3, 2, 1, 1], [17, 19, 16, 16], [100, 3, 7, 33], [2, 90, 64, 3], [50, 50, 50, 50], [31, 33, 65, 31], [257, 129, 8, 8],
+    [1, 1, 5, 7], [3, 2, 1, 1], [17, 19, 16, 16], [100, 3, 7, 33], [2, 90, 64, 3], [50, 50, 50, 50], [31, 33, 65, 31], [257, 129, 8, 8], [5, 1, 40, 1], [6, 2, 1, 40], [700, 40, 3, 33], [40, 900, 16, 9], [32, 32, 200, 17],
   ])("resize of %i x %i to %i x %i", async (w, h, height, width) => {
     const image = { data: Uint8Array.from({ length: 3 * w * h }, (_, i) => (i * 89 + ((i * i) >> 3)) & 255), width: w, height: h };
     const actual = await render(image, { resizing: { height, width, top: 0, left: 0 } });
     expect(difference(actual, slowResize(image, height, width))).toEqual(same);
   });
+});
+
+describe("both bodies of the kernels", () => {
+  afterEach(() => native.usePlainKernels(false));
+
+  const random = new RandomStream({ seed: 1, epoch: 0, index: 0, stream: 0 });
+  const within = (low: number, high: number): number => low + random.integer(high - low + 1);
+  const pixels = (width: number, height: number): DecodedImage => {
+    let state = random.uint32();
+    const next = (): number => (state = (Math.imul(state, 1664525) + 1013904223) >>> 0) >>> 24;
+    return { data: Uint8Array.from({ length: 3 * width * height }, next), width, height };
+  };
+
+  /** Every parameter at random, sizes around the width of a vector included. */
+  function look(): [DecodedImage, Look] {
+    const image = pixels(within(1, 120), within(1, 90));
+    const crop = { top: random.integer(image.height), left: random.integer(image.width), height: 0, width: 0 };
+    crop.height = within(1, image.height - crop.top);
+    crop.width = within(1, image.width - crop.left);
+    const resizing = { height: within(1, 70), width: within(1, 70), top: 0, left: 0 };
+    const factor = (): number => random.uniform(0, random.integer(4) === 0 ? 300 : 2);
+    return [image, {
+      crop, resizing,
+      jitter: { order: [...random.permutation(4)], brightness: factor(), contrast: factor(), saturation: factor(), hue: random.uniform(-0.5, 0.5) },
+      grayscale: random.integer(5) === 0,
+      blurSigma: random.integer(3) === 0 ? null : random.uniform(0.05, random.integer(4) === 0 ? 40 : 2.4),
+      solarize: random.integer(3) === 0 ? random.integer(257) : null,
+      flip: random.integer(2) === 0,
+    }];
+  }
+
+  test("give the same pixels, bytes and floats", async () => {
+    for (let i = 0; i < 250; i++) {
+      const [image, parameters] = look();
+      const results: Uint8Array[] = [];
+      for (const plain of [false, true]) {
+        native.usePlainKernels(plain);
+        results.push(await render(image, parameters), new Uint8Array((await renderFloat(image, parameters)).buffer));
+      }
+      expect({ i, ...difference(results[0]!, results[2]!) }).toEqual({ i, ...same });
+      expect({ i, ...difference(results[1]!, results[3]!) }).toEqual({ i, ...same });
+    }
+  });
+
+  test("turn every colour by the same hue", async () => {
+    const side = 4096;
+    const image = { data: new Uint8Array(3 * side * side), width: side, height: side };
+    for (let colour = 0; colour < side * side; colour++) {
+      image.data[3 * colour] = colour >> 16;
+      image.data[3 * colour + 1] = (colour >> 8) & 255;
+      image.data[3 * colour + 2] = colour & 255;
+    }
+    const turned: Buffer[] = [];
+    for (const plain of [false, true]) {
+      native.usePlainKernels(plain);
+      const out = torch.empty([1, 3, side, side], { dtype: "uint8" });
+      await pool.render([{ image, renderings: [rendering(image, { jitter: { ...neutral, order: [3], hue: 0.1 } })] }], [out]);
+      turned.push(Buffer.from(out.data() as Uint8Array));
+      out.dispose();
+    }
+    expect(Buffer.compare(turned[0]!, turned[1]!)).toBe(0);
+  });
+});
+
+describe("normalisation", () => {
+  test.each([[[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]], [[0.5, 0.5, 0.5], [0.5, 0.5, 0.5]], [[0, -1.7, 3e-3], [1, 1e-4, 255]]] as const)(
+    "of every byte rounds after each of the three steps, means %j, deviations %j", async (mean, std) => {
+      const image = { data: Uint8Array.from({ length: 3 * 256 }, (_, i) => Math.floor(i / 3)), width: 256, height: 1 };
+      for (const flip of [false, true]) {
+        const out = torch.empty([1, 3, 1, 256], { dtype: "float32" });
+        await pool.render([{ image, renderings: [rendering(image, { flip })] }], [out], { normalization: { mean, std } });
+        const f = Math.fround;
+        const expected = Float32Array.from({ length: 3 * 256 }, (_, i) => {
+          const value = flip ? 255 - (i % 256) : i % 256;
+          const channel = Math.floor(i / 256);
+          return f(f(f(value / 255) - f(mean[channel]!)) / f(std[channel]!));
+        });
+        expect(out.data()).toEqual(expected);
+        out.dispose();
+      }
+    });
 });
 
 describe("the pool", () => {
