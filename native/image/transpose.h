@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 #include "simd.h"
 
@@ -61,17 +62,51 @@ MOCO_AVX2 inline void columnsToRowsAvx2(const uint8_t* in, size_t inStride, uint
 
 #endif
 
-// The same for every processor.
+// The same for every processor, eight by eight bytes in eight words.
+
+#if defined(__BYTE_ORDER__)
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the words are read as little-endian");
+#endif
+
+inline void exchange(uint64_t& a, uint64_t& b, int shift, uint64_t mask) {
+  const uint64_t difference = ((a >> shift) ^ b) & mask;
+  b ^= difference;
+  a ^= difference << shift;
+}
+
+inline void transpose8(const uint8_t* const in[8], size_t offset, uint8_t* out, size_t outStride) {
+  uint64_t word[8];
+  for (int i = 0; i < 8; ++i) std::memcpy(&word[i], in[i] + offset, 8);
+  for (int i = 0; i < 8; i += 2) exchange(word[i], word[i + 1], 8, 0x00ff00ff00ff00ff);
+  for (int i = 0; i < 8; i += 4) {
+    exchange(word[i], word[i + 2], 16, 0x0000ffff0000ffff);
+    exchange(word[i + 1], word[i + 3], 16, 0x0000ffff0000ffff);
+  }
+  for (int i = 0; i < 4; ++i) exchange(word[i], word[i + 4], 32, 0x00000000ffffffff);
+  for (size_t i = 0; i < 8; ++i) std::memcpy(out + i * outStride, &word[i], 8);
+}
+
+// `count` bytes of each row, at most 16.
 inline void rowsToColumns(const uint8_t* const rows[kBlockRows], int offset, int count,
                           uint8_t* out) {
-  for (int j = 0; j < count; ++j) {
+  int j = 0;
+  for (; j + 8 <= count; j += 8) {
+    for (int r = 0; r < kBlockRows; r += 8) {
+      transpose8(rows + r, static_cast<size_t>(offset + j), out + j * kBlockRows + r, kBlockRows);
+    }
+  }
+  for (; j < count; ++j) {
     for (int r = 0; r < kBlockRows; ++r) out[j * kBlockRows + r] = rows[r][offset + j];
   }
 }
 
 inline void columnsToRows(const uint8_t* in, size_t inStride, uint8_t* out, size_t outStride) {
-  for (int r = 0; r < kBlockRows; ++r) {
-    for (int j = 0; j < kBlockBytes; ++j) out[r * outStride + j] = in[j * inStride + r];
+  for (int j = 0; j < kBlockBytes; j += 8) {
+    const uint8_t* columns[8];
+    for (int i = 0; i < 8; ++i) columns[i] = in + static_cast<size_t>(j + i) * inStride;
+    for (size_t r = 0; r < kBlockRows; r += 8) {
+      transpose8(columns, r, out + r * outStride + j, outStride);
+    }
   }
 }
 
