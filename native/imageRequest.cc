@@ -2,6 +2,8 @@
 
 #include <array>
 #include <cmath>
+#include <iomanip>
+#include <sstream>
 #include <stdexcept>
 #include <string>
 
@@ -35,7 +37,9 @@ class Fields {
     const double value = real();
     if (value != std::floor(value) || value < static_cast<double>(low) ||
         value > static_cast<double>(high)) {
-      fail(std::string(name) + " is " + std::to_string(value) + ", not a whole number from " +
+      std::ostringstream text;
+      text << std::setprecision(17) << value;
+      fail(std::string(name) + " is " + text.str() + ", not a whole number from " +
            std::to_string(low) + " to " + std::to_string(high));
     }
     return static_cast<int64_t>(value);

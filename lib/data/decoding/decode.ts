@@ -71,7 +71,11 @@ export async function decodeWithSharp(bytes: Uint8Array, options: DecodeOptions 
   const image = options.exif ? stored.autoOrient() : stored;
   const inks = format === "jpeg" ? jpegComponents(bytes) === 4 : format === "tiff" && (await stored.metadata()).space === "cmyk";
   const samples = inks ? image.pipelineColourspace("cmyk").toColourspace("cmyk") : image.removeAlpha().toColourspace("srgb");
-  const { data, info } = await samples.raw({ depth: "uchar" }).toBuffer({ resolveWithObject: true });
+  const { data, info } = await samples.raw({ depth: "uchar" }).toBuffer({ resolveWithObject: true }).catch(async (error: Error) => {
+    if (!error.message.includes("pixel limit")) throw error;
+    const { width, height } = await sharp(bytes, { limitInputPixels: false }).metadata();
+    throw new Error(`${width} x ${height} pixels, more than the limit of ${maxPixels}`, { cause: error });
+  });
   const { width, height, channels } = info;
   const pixels = width * height;
   if (channels === 3) return { data, width, height };
