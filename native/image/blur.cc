@@ -92,10 +92,43 @@ MOCO_SIMD void boxRow0(const uint16_t* __restrict before, const uint16_t* __rest
   }
 }
 
-MOCO_SIMD void boxRow1(const uint16_t* __restrict first, const uint16_t* __restrict before,
-                       const uint16_t* __restrict center, const uint16_t* __restrict after,
-                       const uint16_t* __restrict last, size_t count, uint32_t inner, uint32_t edge,
-                       uint16_t* __restrict out) {
+#if defined(MOCO_AVX2)
+
+// A multiple of sixteen values. Interleaving with zeros widens in an order that the pack undoes;
+// what the compiler makes of the plain loop widens in another way and takes half as long again.
+MOCO_AVX2 inline __m256i weightedAvx2(__m256i sum, __m256i far, __m256i inner, __m256i edge) {
+  const __m256i total =
+      _mm256_add_epi32(_mm256_mullo_epi32(sum, inner), _mm256_mullo_epi32(far, edge));
+  return _mm256_srli_epi32(_mm256_add_epi32(total, _mm256_set1_epi32(1 << 23)), 24);
+}
+
+MOCO_AVX2 void boxRow1Avx2(const uint16_t* first, const uint16_t* before, const uint16_t* center,
+                           const uint16_t* after, const uint16_t* last, size_t count,
+                           uint32_t inner, uint32_t edge, uint16_t* out) {
+  const __m256i inners = _mm256_set1_epi32(static_cast<int32_t>(inner));
+  const __m256i edges = _mm256_set1_epi32(static_cast<int32_t>(edge));
+  const __m256i zero = _mm256_setzero_si256();
+  for (size_t x = 0; x < count; x += kVector) {
+    const __m256i sum = _mm256_add_epi16(
+        _mm256_add_epi16(loadAvx2(before + x), loadAvx2(center + x)), loadAvx2(after + x));
+    const __m256i far = _mm256_add_epi16(loadAvx2(first + x), loadAvx2(last + x));
+    const __m256i low = weightedAvx2(_mm256_unpacklo_epi16(sum, zero),
+                                     _mm256_unpacklo_epi16(far, zero), inners, edges);
+    const __m256i high = weightedAvx2(_mm256_unpackhi_epi16(sum, zero),
+                                      _mm256_unpackhi_epi16(far, zero), inners, edges);
+    storeAvx2(out + x, _mm256_packus_epi32(low, high));
+  }
+}
+
+#endif
+
+void boxRow1(const uint16_t* __restrict first, const uint16_t* __restrict before,
+             const uint16_t* __restrict center, const uint16_t* __restrict after,
+             const uint16_t* __restrict last, size_t count, uint32_t inner, uint32_t edge,
+             uint16_t* __restrict out) {
+#if defined(MOCO_AVX2)
+  if (hasAvx2()) return boxRow1Avx2(first, before, center, after, last, count, inner, edge, out);
+#endif
   for (size_t x = 0; x < count; ++x) {
     const uint16_t sum = static_cast<uint16_t>(before[x] + center[x] + after[x]);
     const uint16_t far = static_cast<uint16_t>(first[x] + last[x]);

@@ -81,9 +81,20 @@ struct Hsv {
   __m256i value;
 };
 
-// Thirty-two pixels. What is whole and fits stays in bytes; the quotients are computed as in the
-// plain loop above, since their rounding shows.
-MOCO_AVX2 inline Hsv toHsvAvx2(const Pixels& in) {
+// What the quotients need of each pixel. The hue in sixths of a turn is offset + distance / range,
+// or minus where `negative` is all ones; saturation is range / value.
+constexpr size_t kPiece = 1024;
+struct Piece {
+  uint8_t offsets[kPiece];
+  uint8_t distances[kPiece];
+  uint8_t negatives[kPiece];
+  uint8_t ranges[kPiece];
+  uint8_t values[kPiece];
+  uint8_t hues[kPiece];
+  uint8_t saturations[kPiece];
+};
+
+MOCO_AVX2 inline void compareAvx2(const Pixels& in, Piece& piece, size_t i) {
   const __m256i larger = _mm256_max_epu8(in.red, in.green);
   const __m256i smaller = _mm256_min_epu8(in.red, in.green);
   const __m256i high = _mm256_max_epu8(larger, in.blue);
@@ -97,42 +108,38 @@ MOCO_AVX2 inline Hsv toHsvAvx2(const Pixels& in) {
   const __m256i highest = _mm256_add_epi8(_mm256_and_si256(redHigh, _mm256_set1_epi8(-4)),
                                           _mm256_and_si256(greenHigh, _mm256_set1_epi8(-2)));
   const __m256i rising = _mm256_and_si256(ascending, _mm256_set1_epi8(2));
-  const __m256i one = _mm256_set1_epi8(1);
-  const __m256i range = _mm256_sub_epi8(high, low);
+  storeAvx2(piece.offsets + i,
+            _mm256_add_epi8(_mm256_add_epi8(highest, rising), _mm256_set1_epi8(3)));
+  storeAvx2(piece.distances + i, _mm256_sub_epi8(high, middle));
+  storeAvx2(piece.negatives + i, ascending);
+  storeAvx2(piece.ranges + i, _mm256_sub_epi8(high, low));
+  storeAvx2(piece.values + i, high);
+}
 
-  alignas(32) uint8_t distances[32];
-  alignas(32) uint8_t ranges[32];
-  alignas(32) uint8_t values[32];
-  alignas(32) uint8_t offsets[32];
-  alignas(32) uint8_t signs[32];
-  storeAvx2(distances, _mm256_sub_epi8(high, middle));
-  storeAvx2(ranges, _mm256_max_epu8(range, one));
-  storeAvx2(values, _mm256_max_epu8(high, one));
-  storeAvx2(offsets, _mm256_add_epi8(_mm256_add_epi8(highest, rising), _mm256_set1_epi8(3)));
-  storeAvx2(signs, ascending);
-  const __m256 full = _mm256_set1_ps(255.0f);
+// Step by step as in the plain loop, since the rounding shows. 0 / 0, the hue of grays and the
+// saturation of black, converts to the least integer and is clipped to 0.
+MOCO_AVX2 inline void divideAvx2(Piece& piece, size_t i) {
   __m256i hue[4];
   __m256i saturation[4];
-  for (int k = 0; k < 4; ++k) {
-    const __m256 distance = _mm256_cvtepi32_ps(widenAvx2(distances + 8 * k));
-    const __m256 chroma = _mm256_cvtepi32_ps(widenAvx2(ranges + 8 * k));
-    const __m256 value = _mm256_cvtepi32_ps(widenAvx2(values + 8 * k));
-    const __m128i offset = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(offsets + 8 * k));
-    const __m256 sign = _mm256_castsi256_ps(_mm256_slli_epi32(widenAvx2(signs + 8 * k), 31));
-    const __m256 fraction = _mm256_xor_ps(_mm256_div_ps(distance, chroma), sign);
+  const __m256 full = _mm256_set1_ps(255.0f);
+  for (size_t k = 0; k < 4; ++k) {
+    const size_t at = i + 8 * k;
+    const __m256 distance = _mm256_cvtepi32_ps(widenAvx2(piece.distances + at));
+    const __m256 range = _mm256_cvtepi32_ps(widenAvx2(piece.ranges + at));
+    const __m256 value = _mm256_cvtepi32_ps(widenAvx2(piece.values + at));
+    const __m128i offset = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(piece.offsets + at));
+    const __m256 sign = _mm256_castsi256_ps(_mm256_slli_epi32(widenAvx2(piece.negatives + at), 31));
+    const __m256 fraction = _mm256_xor_ps(_mm256_div_ps(distance, range), sign);
     const __m256 sixths = _mm256_add_ps(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(offset)), fraction);
     const __m256 below = _mm256_cmp_ps(sixths, _mm256_setzero_ps(), _CMP_LT_OQ);
     const __m256 turn = _mm256_add_ps(_mm256_div_ps(sixths, _mm256_set1_ps(6.0f)),
                                       _mm256_and_ps(below, _mm256_set1_ps(1.0f)));
     hue[k] = _mm256_cvttps_epi32(_mm256_mul_ps(turn, full));
-    saturation[k] = _mm256_cvttps_epi32(_mm256_mul_ps(_mm256_div_ps(chroma, value), full));
+    saturation[k] = _mm256_cvttps_epi32(_mm256_mul_ps(_mm256_div_ps(range, value), full));
   }
-  // Where all channels are equal, a range of 1 stood in for 0.
-  const __m256i gray = _mm256_cmpeq_epi8(range, _mm256_setzero_si256());
-  return {narrowAvx2(hue[0], hue[1], hue[2], hue[3]),
-          _mm256_andnot_si256(
-              gray, narrowAvx2(saturation[0], saturation[1], saturation[2], saturation[3])),
-          high};
+  storeAvx2(piece.hues + i, narrowAvx2(hue[0], hue[1], hue[2], hue[3]));
+  storeAvx2(piece.saturations + i,
+            narrowAvx2(saturation[0], saturation[1], saturation[2], saturation[3]));
 }
 
 // Sixteen-bit lanes: how far a channel is from its lowest, 0 to 255, at the hue's distance from
@@ -199,26 +206,22 @@ MOCO_AVX2 inline Pixels toRgbAvx2(const Hsv& in) {
           scaledAvx2(scale, blue[0], blue[1])};
 }
 
-// In two loops: the steps of one pixel depend on each other, and in one loop the processor would
+// In three loops: the steps of one pixel depend on each other, and in one loop the processor would
 // see too few pixels at once to hide that.
 MOCO_AVX2 void shiftHueAvx2(uint8_t* red, uint8_t* green, uint8_t* blue, size_t count, int shift) {
-  constexpr size_t kPiece = 1024;
-  uint8_t hues[kPiece];
-  uint8_t saturations[kPiece];
-  uint8_t values[kPiece];
+  Piece piece;
   const __m256i turn = _mm256_set1_epi8(static_cast<char>(shift));
   for (size_t at = 0; at < count; at += kPiece) {
-    const size_t piece = std::min(kPiece, count - at);
-    for (size_t i = 0; i < piece; i += 32) {
-      const Hsv hsv =
-          toHsvAvx2({loadAvx2(red + at + i), loadAvx2(green + at + i), loadAvx2(blue + at + i)});
-      storeAvx2(hues + i, _mm256_add_epi8(hsv.hue, turn));
-      storeAvx2(saturations + i, hsv.saturation);
-      storeAvx2(values + i, hsv.value);
+    const size_t size = std::min(kPiece, count - at);
+    for (size_t i = 0; i < size; i += 32) {
+      compareAvx2({loadAvx2(red + at + i), loadAvx2(green + at + i), loadAvx2(blue + at + i)},
+                  piece, i);
     }
-    for (size_t i = 0; i < piece; i += 32) {
+    for (size_t i = 0; i < size; i += 32) divideAvx2(piece, i);
+    for (size_t i = 0; i < size; i += 32) {
+      const __m256i hue = _mm256_add_epi8(loadAvx2(piece.hues + i), turn);
       const Pixels out =
-          toRgbAvx2({loadAvx2(hues + i), loadAvx2(saturations + i), loadAvx2(values + i)});
+          toRgbAvx2({hue, loadAvx2(piece.saturations + i), loadAvx2(piece.values + i)});
       storeAvx2(red + at + i, out.red);
       storeAvx2(green + at + i, out.green);
       storeAvx2(blue + at + i, out.blue);

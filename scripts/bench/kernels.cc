@@ -5,7 +5,7 @@
 //     scripts/bench/kernels.cc native/image/{bilinear,blur,colour,hue,normalize,resample}.cc
 //     -o /tmp/kernels && /tmp/kernels
 //
-// Blur's loops, solarize's and CMYK's are chosen when the program is loaded, so their two columns
+// Most of blur's loops and solarize's are chosen when the program is loaded, so their two columns
 // show the same code.
 #include <algorithm>
 #include <array>

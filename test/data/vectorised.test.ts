@@ -91,9 +91,11 @@ const written: [name: string, kernel: RegExp, instructions: string[]][] = [
   ["resize down columns", /::blendRowsAvx2\(/, ["vpmulld", "vpaddd", "vpackuswb"]],
   ["brightness and contrast", /::blendWithConstantAvx2\(/, ["vmulps", "vaddps", "vcvttps2dq", "vpackuswb"]],
   ["saturation", /::blendWithLumaAvx2\(/, ["vpmulld", "vmulps", "vcvttps2dq", "vpackuswb"]],
+  ["blur of radius 1", /::boxRow1Avx2\(/, ["vpaddw", "vpmulld", "vpackusdw"]],
   ["mean of the luma", /::lumaSumAvx2\(/, ["vpmulld", "vpaddd"]],
   ["grayscale", /::lumaPlaneAvx2\(/, ["vpmulld", "vpackuswb"]],
-  ["RGB to HSV", /::shiftHueAvx2\(/, ["vpmaxub", "vdivps", "vmulps", "vcvttps2dq", "vpackuswb"]],
+  ["order of the channels for the hue", /::shiftHueAvx2\(/, ["vpmaxub", "vpminub", "vpblendvb"]],
+  ["RGB to HSV", /::shiftHueAvx2\(/, ["vdivps", "vmulps", "vcvttps2dq", "vpackuswb"]],
   ["HSV to RGB", /::shiftHueAvx2\(/, ["vpabsw", "vpmullw", "vmulps", "vpackuswb"]],
   ["normalise", /::normalizeAvx2<false>\(/, ["vmulps", "vdivps"]],
   ["flip and normalise", /::normalizeAvx2<true>\(/, ["vpermd", "vmulps", "vdivps"]],
@@ -103,7 +105,6 @@ const written: [name: string, kernel: RegExp, instructions: string[]][] = [
 /** Plain loops that GCC compiles for AVX2 and for the baseline. */
 const cloned: typeof written = [
   ["blur of radius 0", /::boxRow0\(.*\.avx2/, ["vpmullw", "vpmulhw", "vpaddw"]],
-  ["blur of radius 1", /::boxRow1\(.*\.avx2/, ["vpaddw", "vpmulld", "vpackusdw"]],
   ["blur of any radius", /::boxRowAny\(.*\.avx2/, ["vpmulld", "vpackusdw"]],
   ["running sums of a blur", /::slide\(.*\.avx2/, ["vpaddd"]],
   ["widen for a blur", /::widen\(.*\.avx2/, ["vpmovzxbw"]],
