@@ -27,7 +27,7 @@ const moco = (words: readonly string[], options = {}): Promise<Outcome> => start
 
 describe("wrong usage ends with 2, failure with 1, before anything is written", () => {
   test.each<[string, string[], number, RegExp]>([
-    ["no folder named", [...small], 2, /missing required argument 'DIR'/],
+    ["no folder named", [...small], 2, /missing required argument 'DATA'/],
     ["an unknown flag", ["photos", "--learnig-rate", "1"], 2, /unknown option '--learnig-rate'/],
     ["a value out of range", ["photos", "--crop-min", "2"], 2, /'2' is invalid. It takes a number above 0 and of at most 1/],
     ["an unknown architecture", ["photos", ...small, "-a", "resnet51"], 2, /"resnet51".*resnet50/],

@@ -21,7 +21,7 @@ describe("upstream's flags", () => {
       arch: "resnet50", workers: 32, epochs: 100, startEpoch: 0, batchSize: 4096, learningRate: 0.6, momentum: 0.9, weightDecay: 1e-6,
       printFreq: 10, resume: "", worldSize: -1, rank: -1, distUrl: "tcp://224.66.41.62:23456", distBackend: "nccl", mocoDim: 256,
       mocoMlpDim: 4096, mocoM: 0.99, mocoT: 1, optimizer: "lars", warmupEpochs: 10, cropMin: 0.08,
-      imageSize: 224, maxBad: 0.01, saveEvery: { epochs: 1 }, saveInBackground: true,
+      imageSize: 224, maxBad: 0.01, augment: "cpu", saveEvery: { epochs: 1 }, saveInBackground: true,
     });
   });
 
@@ -71,6 +71,13 @@ describe("upstream's flags", () => {
     expect(() => toPretrainOptions("DIR", flagsOf([...words.split(" "), "DIR"]))).toThrow(message);
   });
 
+  test("the data's flags reach the training", () => {
+    const words = "--exif --augment gpu --images 500 --shuffle-buffer 50 pipe:cat".split(" ");
+    expect(toPretrainOptions("pipe:cat", flagsOf(words))).toMatchObject({
+      data: "pipe:cat", exif: true, augment: "gpu", images: 500, shuffleBuffer: 50,
+    });
+  });
+
   test("--gpu chooses a GPU", () => {
     expect(toPretrainOptions("DIR", flagsOf(["--gpu", "2", "DIR"])).device).toBe("cuda:2");
   });
@@ -88,6 +95,7 @@ describe("values", () => {
     ["--lr", "fast", /'fast'.*number of at least 0/], ["--lr", "Infinity", /number/], ["--lr", "", /number/],
     ["--moco-m", "1.01", /at least 0 and of at most 1/], ["--moco-t", "0", /above 0/], ["--crop-min", "0", /above 0 and of at most 1/],
     ["--momentum", "1", /below 1/], ["--optimizer", "sgd", /lars, adamw/], ["--precision", "int8", /fp32, bf16, fp16/],
+    ["--augment", "tpu", /cpu, gpu/], ["--images", "0", /at least 1/], ["--shuffle-buffer", "0", /at least 1/],
     ["--seed", "-1", /at least 0/], ["--max-bad", "2", /at most 1/],
     ["--save-every", "0", /at least 1/], ["--save-every", "5m", /500steps/],
   ])("%s %s is refused, with its limit", (flag, value, message) => {

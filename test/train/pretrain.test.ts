@@ -46,6 +46,12 @@ test("a run is upstream's loop: schedule, loss, backward, step", async () => {
   expect(trained).toEqual(stateBytes(moco));
 });
 
+test("augmentation on the training's device gives the same weights", async () => {
+  const weights: Map<string, Uint8Array>[] = [];
+  for (const augment of ["cpu", "gpu"] as const) await runTiny({ augment }, {}, (moco) => weights.push(stateBytes(moco)));
+  expect(weights[1]).toEqual(weights[0]);
+});
+
 test("every step is reported with its place, its schedule and its times", async () => {
   const { steps } = await runTiny();
   expect(steps.map(({ step, epoch, stepInEpoch }) => [step, epoch, stepInEpoch])).toEqual([
