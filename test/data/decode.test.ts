@@ -35,6 +35,27 @@ describe("every format decodes to PIL's pixels exactly", () => {
   });
 });
 
+describe("GIFs decode to PIL's pixels exactly, transparent or not, larger or smaller than their screen", () => {
+  const expected = readNpz<Uint8Array>("augment/gif/decoded.npz");
+  test.each([...expected.keys()])("%s", async (name) => {
+    const { shape, data } = expected.get(name)!;
+    const image = await decodeImage(file(`gif/${name}`));
+    expect([image.height, image.width]).toEqual(shape.slice(0, 2));
+    expect(difference(image.data, data)).toEqual(same);
+  });
+
+  test("or are refused where PIL refuses them", async () => {
+    const whole = file("gif/long_codes.gif");
+    await expect(decodeImage(whole.subarray(0, whole.length - 60))).rejects.toThrow(/truncated GIF/);
+    await expect(decodeImage(whole.subarray(0, 20))).rejects.toThrow(/truncated GIF/);
+    const large = Buffer.from(whole);
+    large.writeUInt16LE(60000, 6);
+    large.writeUInt16LE(60000, 8);
+    await expect(decodeImage(large)).rejects.toThrow(/60000 x 60000 pixels, more than the limit/);
+    await expect(decodeImage(Buffer.concat([whole.subarray(0, 13 + 768), Buffer.from(";")]))).rejects.toThrow(/without a picture/);
+  });
+});
+
 describe("bad files", () => {
   test.each([
     ["an empty file", new Uint8Array(0), /empty/],

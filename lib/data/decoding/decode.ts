@@ -2,12 +2,12 @@
  * Image files to pixels by sharp, with the meaning of PIL's `convert("RGB")`: alpha is dropped, not composited; orientation tags, colour
  * profiles and gamma are ignored; the content decides the format, not the name; animations give their first frame.
  *
- * Two known differences: 16-bit grayscale keeps its high byte (PIL turns everything above 255 white), and pixels that a GIF marks
- * transparent are black (PIL shows the palette's colour).
+ * A known difference: 16-bit grayscale keeps its high byte, where PIL turns everything above 255 white.
  */
 import sharp from "sharp";
 import { decodeBmp } from "./bmp.js";
 import { maxPixels, type DecodedImage } from "./decodedImage.js";
+import { decodeGif } from "./gif.js";
 import { decodeNetpbm } from "./netpbm.js";
 
 export type ImageFormat = "jpeg" | "png" | "webp" | "gif" | "tiff" | "avif" | "bmp" | "netpbm";
@@ -54,9 +54,8 @@ export interface DecodeOptions {
 }
 
 /**
- * Decodes a JPEG (baseline, progressive, CMYK, grayscale), PNG, WebP, GIF, TIFF, AVIF, BMP or PPM/PGM/PBM file.
- *
- * Decoding runs off the JavaScript thread, except BMP and PPM.
+ * Decodes a JPEG (baseline, progressive, CMYK, grayscale), PNG, WebP, GIF, TIFF, AVIF, BMP or PPM/PGM/PBM file. GIF, BMP and PPM hold the
+ * thread that calls.
  *
  * @throws an `Error` that says what is wrong with the file: empty, unknown, truncated, corrupt or too large.
  */
@@ -66,6 +65,7 @@ export async function decodeWithSharp(bytes: Uint8Array, options: DecodeOptions 
   if (format === null) throw new Error("not an image in a known format (its first bytes match none)");
   if (format === "bmp") return decodeBmp(bytes);
   if (format === "netpbm") return decodeNetpbm(bytes);
+  if (format === "gif") return decodeGif(bytes);
 
   const stored = sharp(bytes, { failOn: "error", ignoreIcc: true, limitInputPixels: maxPixels });
   const image = options.exif ? stored.autoOrient() : stored;
