@@ -153,6 +153,20 @@ describe("batches", () => {
     await loader.close();
   });
 
+  test("of one epoch go on when another is left", async () => {
+    const loader = new TwoViewLoader(memorySource(60), options);
+    const [left, kept] = [loader.epoch(0), loader.epoch(1)];
+    const steps: Step[] = [];
+    for await (const { views, indices, step } of kept) {
+      steps.push({ step, indices, hashes: views.map((view) => createHash("sha256").update(view.bytes()).digest("hex")) });
+      views.forEach((view) => view.dispose());
+      if (step === 1) (await left.next()).value!.views.forEach((view) => view.dispose());
+      if (step === 3) await left.return();
+    }
+    expect(steps).toEqual(await collect(loader, 1));
+    await loader.close();
+  });
+
   test("survive a scope that the consumer has open", async () => {
     const loader = new TwoViewLoader(memorySource(16), options);
     const batches = loader.epoch(0);

@@ -26,7 +26,7 @@ export interface TwoViewOptions {
   augmentation?: RecipeChanges;
   /** Native threads that read, decode and augment. Default: as many as the machine has. */
   threads?: number;
-  /** Batches that are made ahead of the consumer. Default 2. */
+  /** Batches that are made ahead of the consumer. Default 2, or 1 where a batch takes more than 2 GiB. */
   prefetch?: number;
   /** Fraction of the data set that may be unreadable. Default 0.01. */
   maxBad?: number;
@@ -105,13 +105,18 @@ export class TwoViewLoader {
    * @throws {DataOptionError} for an option outside its range.
    */
   constructor(source: ImageSource | ImageStream, options: TwoViewOptions) {
-    const { batchSize, imageSize, seed, prefetch = 2, maxBad = 0.01, rank = 0, worldSize = 1, cache = false, exif = false } = options;
+    const { batchSize, imageSize, seed, maxBad = 0.01, rank = 0, worldSize = 1, cache = false, exif = false } = options;
     const { augmentOn, pinMemory: pinned = augmentOn?.startsWith("cuda") ?? false } = options;
     const atLeastOne = (name: string, value: number): number => {
       if (!Number.isInteger(value) || value < 1) throw new DataOptionError(`${name} is ${value}; give a whole number from 1`);
       return value;
     };
+    const [height, width] = typeof imageSize === "number" ? [imageSize, imageSize] : imageSize;
+    const batchBytes = 2 * batchSize * 3 * height * width * (augmentOn === undefined ? 4 : 1);
+    const { prefetch = batchBytes > 2 ** 31 ? 1 : 2 } = options;
     atLeastOne("batchSize", batchSize);
+    atLeastOne("imageSize", height);
+    atLeastOne("imageSize", width);
     atLeastOne("prefetch", prefetch);
     atLeastOne("worldSize", worldSize);
     if (!Number.isInteger(rank) || rank < 0 || rank >= worldSize) {
@@ -119,11 +124,8 @@ export class TwoViewLoader {
     }
     if (!Number.isSafeInteger(seed) || seed < 0) throw new DataOptionError(`seed is ${seed}; give a whole number from 0`);
     if (!(maxBad >= 0 && maxBad <= 1)) throw new DataOptionError(`maxBad is ${maxBad}; give a fraction from 0 to 1`);
-    const [height, width] = typeof imageSize === "number" ? [imageSize, imageSize] : imageSize;
     this.source = source;
     this.#options = { batchSize, seed, prefetch, maxBad, rank, worldSize, exif };
-    atLeastOne("imageSize", height);
-    atLeastOne("imageSize", width);
     this.recipes = viewRecipes(options.cropMin, options.augmentation);
     requireImages(source, batchSize * worldSize);
     this.stepsPerEpoch = Math.floor(samplesPerRank(source, worldSize) / batchSize);
@@ -215,31 +217,26 @@ export class TwoViewLoader {
     });
     const making: BatchInMaking[] = [];
     let begun = startStep;
-    const beginAhead = (): void => {
-      for (; begun < this.stepsPerEpoch && making.length < prefetch; begun++) making.push(begin(batchSize));
+    const beginUpTo = (count: number): void => {
+      for (; begun < this.stepsPerEpoch && making.length < count; begun++) making.push(begin(batchSize));
     };
     try {
       for (let step = startStep; step < this.stepsPerEpoch; step++) {
-        beginAhead();
+        beginUpTo(prefetch);
         const batch = making[0]!;
         await this.#complete(batch, making.slice(1), begin);
-        making.shift();
+        beginUpTo(prefetch + 1);
+        // The consumer may hold the thread for a whole step: first hand the next batches to the threads that prepare them.
+        await new Promise(setImmediate);
+        making.shift(); // from here on it is the consumer's
         const { views, rows } = batch;
         const indices = rows.map((row) => row.sample.id);
         const parameters = [rows.map((row) => row.draws[0]), rows.map((row) => row.draws[1])] as const;
-        try {
-          beginAhead();
-          // The consumer may hold the thread for a whole step: first hand the next batches to the threads that prepare them.
-          await new Promise(setImmediate);
-        } catch (error) {
-          batch.dispose();
-          throw error;
-        }
         yield { views, parameters, indices, step, [Symbol.dispose]: () => batch.dispose() };
       }
     } finally {
       stopped = true;
-      if (this.#running.size <= 1) this.pool.cancel();
+      if (this.#running.size === 0) this.pool.cancel(); // or the work is another epoch's, too
       const ended = samples.return();
       await Promise.allSettled(making.map((batch) => batch.written));
       making.forEach((batch) => batch.dispose());
