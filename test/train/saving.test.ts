@@ -54,13 +54,14 @@ test("a checkpoint that cannot be written ends the run, and what is there stays"
   const out = folder();
   let failure: unknown;
   const steps: number[] = [];
-  await runTiny({ out, epochs: 3 }, {
+  await runTiny({ out, epochs: 4 }, {
     onStart: () => void mkdirSync(join(out, "checkpoint_0001.pth.tar", "in the way"), { recursive: true }),
     onStep: ({ step }) => void steps.push(step),
   }).catch((error: unknown) => (failure = error));
   expect(failure).toBeInstanceOf(CheckpointSaveError);
   expect((failure as Error).message).toMatch(/checkpoint_0001\.pth\.tar: it cannot be written.*checkpoint_0000\.pth\.tar is complete/s);
-  expect(steps.length).toBeLessThan(9);
+  // It is written while the third epoch runs, and the next save would have to wait for it.
+  expect(steps.length).toBeLessThanOrEqual(9);
   expect(readlinkSync(join(out, "last.pth.tar"))).toBe("checkpoint_0000.pth.tar");
   expect(readdirSync(out).filter((name) => name.endsWith(".tmp"))).toEqual([]);
   expect(readRunLog(join(out, "log.jsonl")).end).toMatchObject({ reason: "failed" });
