@@ -50,6 +50,16 @@ export function buildDriver(jpegRoot?: string): string {
     `It needs a C++ compiler with sanitizers (${installCommand("compiler")}) and libjpeg-turbo (${installCommand("jpeg")}).`);
 }
 
+/** Whether there is what compiling the driver takes: a C++ compiler with these sanitizers, and libjpeg-turbo's headers. */
+export function canBuildDriver(): boolean {
+  const source = "#include <cstdio>\n#include <jpeglib.h>\nint main() { return 0; }\n";
+  const folder = join(packageRoot, "build", "fuzz");
+  mkdirSync(folder, { recursive: true });
+  const words = [`-fsanitize=${SANITIZERS}`, "-x", "c++", "-", "-o", join(folder, "probe"), "-ljpeg"];
+  const { status } = spawnSync("c++", words, { input: source });
+  return status === 0;
+}
+
 /** The library that the driver was compiled with. */
 export function libraryVersion(program: string): string {
   return spawnSync(program, ["version"], { encoding: "utf8" }).stdout.trim();

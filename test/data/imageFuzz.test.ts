@@ -1,19 +1,16 @@
-import { expect, test } from "@jest/globals";
+import { beforeAll, expect, test } from "@jest/globals";
 import { imageInput, imageSeeds, runImageCampaign } from "../../scripts/fuzz/imageCampaign.js";
-import { buildDriver } from "../../scripts/fuzz/imageDriver.js";
+import { buildDriver, canBuildDriver } from "../../scripts/fuzz/imageDriver.js";
 
 // Needs a compiler with sanitizers and libjpeg-turbo's headers; `npm run fuzz -- images` says so where they are missing.
-const driver = ((): string | null => {
-  try {
-    return buildDriver();
-  } catch {
-    return null;
-  }
-})();
-const withDriver = driver === null ? test.skip : test;
+const withDriver = canBuildDriver() ? test : test.skip;
+let driver = "";
+beforeAll(() => {
+  if (canBuildDriver()) driver = buildDriver();
+});
 
 withDriver("2,000 mutated images under sanitizers: boxes and their views are those of the whole picture; no finding", async () => {
-  const result = await runImageCampaign({ program: driver!, seed: 20_260, from: 0, inputs: 2000, seconds: 50, workers: 1 });
+  const result = await runImageCampaign({ program: driver, seed: 20_260, from: 0, inputs: 2000, seconds: 50, workers: 1 });
   expect(result.findings).toEqual([]);
   expect(result.tally.inputs).toBe(2000);
   const { decoded = 0, refused = 0 } = result.tally.depths;
@@ -24,7 +21,7 @@ withDriver("2,000 mutated images under sanitizers: boxes and their views are tho
 });
 
 withDriver("an input of a seed is always the same, and others are others", () => {
-  const seeds = imageSeeds(driver!);
+  const seeds = imageSeeds(driver);
   expect(seeds.length).toBeGreaterThan(300);
   expect(imageInput(seeds, 7, 123)).toEqual(imageInput(seeds, 7, 123));
   const bytes = Array.from({ length: 50 }, (_, index) => imageInput(seeds, 7, index).bytes.toString("latin1"));
