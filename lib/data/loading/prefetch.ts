@@ -53,28 +53,3 @@ export async function* prefetch<T>(items: AsyncGenerator<T>, depth: number, drop
     ready.forEach(drop);
   }
 }
-
-/**
- * Maps asynchronously with up to `ahead()` calls under way, keeping the order. `map` must not reject.
- *
- * @param ahead asked before each new call, so that the caller can follow what it learns about the items' size
- */
-export async function* mapInOrder<T, R>(inputs: Iterable<T>, map: (input: T) => Promise<R>, ahead: () => number): AsyncGenerator<R> {
-  const running: Promise<R>[] = [];
-  const iterator = inputs[Symbol.iterator]();
-  let more = true;
-  try {
-    for (;;) {
-      while (more && running.length < Math.max(1, ahead())) {
-        const next = iterator.next();
-        if (next.done) more = false;
-        else running.push(map(next.value));
-      }
-      const first = running.shift();
-      if (!first) return;
-      yield await first;
-    }
-  } finally {
-    await Promise.all(running);
-  }
-}
