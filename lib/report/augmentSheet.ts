@@ -4,10 +4,10 @@ import { drawView, viewRecipes } from "../data/augmentation/augmentation.js";
 import type { DecodedImage } from "../data/decoding/decodedImage.js";
 import { epochSamples, type EpochSamples, type Sample } from "../data/loading/epochSamples.js";
 import { DataOptionError, type BadImage } from "../data/errors.js";
-import { isDecoded, type ImageInput } from "../data/imageInput.js";
+import type { ImageInput } from "../data/imageInput.js";
 import { ImagePool, type RenderOutcome, type RenderRequest } from "../data/imagePool.js";
 import { isStream, labelOf, type ImageSource, type ImageStream } from "../data/imageSource.js";
-import { requirePixels } from "../data/decoding/readImage.js";
+import { givenImage } from "../data/decoding/readImage.js";
 import { empty, keep, type Tensor } from "../torch/index.js";
 
 /** What is drawn; the defaults are those of pre-training, and seed and epoch 0. */
@@ -133,8 +133,7 @@ async function addRows(
   const { imageSize, recipes, seed, epoch } = sheet;
   const read = async (sample: Sample): Promise<Readable | BadImage> => {
     try {
-      const input = await sample.image();
-      if (isDecoded(input)) requirePixels(input);
+      const input = await givenImage(() => sample.image());
       return { sample, input, original: await toShow(await pool.decode(input, { exif })) };
     } catch (error) {
       return { index: sample.id, name: sample.name, reason: error instanceof Error ? error.message : String(error) };

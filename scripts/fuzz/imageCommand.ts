@@ -1,37 +1,21 @@
 import { writeFileSync } from "node:fs";
-import { cpus } from "node:os";
-import { InvalidArgumentError, type Command } from "commander";
+import type { Command } from "commander";
+import { addCampaignFlags, type CampaignFlags } from "./campaignFlags.js";
 import { imageInput, imageSeeds, runImageCampaign, type ImageCampaignResult } from "./imageCampaign.js";
 import { buildDriver, libraryVersion, runInputs } from "./imageDriver.js";
 import { saveImageRecord } from "./record.js";
 import { sorted } from "./tally.js";
 
-interface Flags {
-  minutes: number;
-  inputs: number;
-  seed: number;
-  from: number;
-  workers: number;
+interface Flags extends CampaignFlags {
   jpegRoot?: string;
-  input?: number;
-  save?: string;
-  record: boolean;
 }
 
 /** Adds `npm run fuzz -- images`. */
 export function registerImages(program: Command, command: () => string): void {
-  program.command("images")
+  addCampaignFlags(program.command("images"), "")
     .description("Fuzz the decoding of JPEGs and the augmentation kernels, compiled with sanitizers of memory and behaviour; " +
       "the figures go to benchmarks/results/fuzz-images.json.")
-    .option("--minutes <n>", "how long", number, 1)
-    .option("--inputs <n>", "stop after so many inputs", number, Infinity)
-    .option("--seed <n>", "another seed gives other inputs", number, 1)
-    .option("--from <n>", "number of the first input", number, 0)
-    .option("--workers <n>", "processes", number, cpus().length)
     .option("--jpeg-root <folder>", "libjpeg-turbo to compile with, such as one with sanitizers of its own")
-    .option("--no-record", "write no record")
-    .option("--input <n>", "run only this input of the seed, and tell what it does")
-    .option("--save <file>", "with --input: write the input there")
     .addHelpText("after", `
 For each mutated image, decoding random boxes must end as decoding the whole picture does, with the same pixels or the same error, and
 views of the boxes must be those of the whole picture. Exits with 1 when there are findings.
@@ -74,10 +58,4 @@ async function replay(program: string, { seed, save }: Flags, index: number): Pr
   for (const { outcome, text } of verdicts) console.log(`${outcome}: ${text}`);
   if (death !== null) console.log(death);
   return death !== null || verdicts.some(({ outcome }) => outcome === "finding") ? 1 : 0;
-}
-
-function number(text: string): number {
-  const value = Number(text);
-  if (text === "" || !(value >= 0)) throw new InvalidArgumentError("expected a number from 0");
-  return value;
 }

@@ -1,10 +1,11 @@
 /** `npm run fuzz -- NAME`: the fuzzers, and the campaign of injected faults. */
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { cpus, tmpdir } from "node:os";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Command, InvalidArgumentError } from "commander";
+import { Command } from "commander";
 import { registerFaults } from "../faults/command.js";
 import { runCampaign, type CampaignOptions, type CampaignResult } from "./campaign.js";
+import { addCampaignFlags, number, type CampaignFlags } from "./campaignFlags.js";
 import { examine } from "./examine.js";
 import type { FuzzTarget } from "./fuzzTarget.js";
 import { registerImages } from "./imageCommand.js";
@@ -15,37 +16,18 @@ import { shrink } from "./shrink.js";
 import { sorted } from "./tally.js";
 import { targets } from "./targets.js";
 
-interface Flags {
-  minutes: number;
-  inputs: number;
-  seed: number;
-  from: number;
-  workers: number;
-  input?: number;
-  save?: string;
-  record: boolean;
-}
-
 const program = new Command("fuzz").description("Feeds damaged and hostile files to the readers of checkpoints and images.");
 
 for (const name of Object.keys(targets)) {
-  program.command(name)
+  addCampaignFlags(program.command(name), ", made as small as the same fault allows")
     .description(`Fuzz the reader of ${name} files; the figures go to benchmarks/results/fuzz-${name}.json.`)
-    .option("--minutes <n>", "how long", number, 1)
-    .option("--inputs <n>", "stop after so many inputs", number, Infinity)
-    .option("--seed <n>", "another seed gives other inputs", number, 1)
-    .option("--from <n>", "number of the first input", number, 0)
-    .option("--workers <n>", "processes", number, cpus().length)
-    .option("--no-record", "write no record")
-    .option("--input <n>", "run only this input of the seed, and tell what it does")
-    .option("--save <file>", "with --input: write the input there, made as small as the same fault allows")
     .addHelpText("after", `
 Exits with 1 when there are findings.
 
 Examples:
   npm run fuzz -- ${name} --minutes 10
   npm run fuzz -- ${name} --seed 1 --input 123456 --save finding.${(targets[name] as () => FuzzTarget)().extension}`)
-    .action(async (flags: Flags) => {
+    .action(async (flags: CampaignFlags) => {
       const findings = flags.input === undefined ? await campaign(name, flags) : await replay(name, flags);
       process.exitCode = findings > 0 ? 1 : 0;
     });
@@ -78,13 +60,7 @@ function command(): string {
   return `npm run fuzz -- ${process.argv.slice(2).join(" ")}`;
 }
 
-function number(text: string): number {
-  const value = Number(text);
-  if (text === "" || !(value >= 0)) throw new InvalidArgumentError("expected a number from 0");
-  return value;
-}
-
-async function campaign(target: string, flags: Flags): Promise<number> {
+async function campaign(target: string, flags: CampaignFlags): Promise<number> {
   const options: CampaignOptions = {
     target, seed: flags.seed, from: flags.from, inputs: flags.inputs, seconds: flags.minutes * 60, workers: flags.workers,
     onProgress: (result) => process.stderr.write(`\r${summary(result)}`),
@@ -113,7 +89,7 @@ function summary({ tally, findings, seconds, memoryRatio }: CampaignResult): str
 }
 
 /** Runs one input, and makes it smaller when it shows a fault. Hangs and crashes happen here too: that is what it is for. */
-async function replay(name: string, flags: Flags): Promise<number> {
+async function replay(name: string, flags: CampaignFlags): Promise<number> {
   const target = (targets[name] as () => FuzzTarget)();
   const input = target.input(new Random(flags.seed, Number(flags.input)));
   console.log(`${input.strategy}, ${input.bytes.length} bytes, ${JSON.stringify(input.options)}`);

@@ -5,6 +5,7 @@ import type { PixelParameters } from "../../lib/data/augmentation/devicePlan.js"
 import { DataOptionError, ImagePool, RandomStream, decodeImage, type DecodedImage, type JitterParameters } from "../../lib/data/index.js";
 import * as torch from "../../lib/torch/index.js";
 import { fixturePath } from "../support/fixtures.js";
+import { drawPixelParameters } from "../support/pixelParameters.js";
 import { expectNoTensorsLeft } from "../support/tensorsLeft.js";
 
 // Registered first: it runs before the tensors are counted.
@@ -51,19 +52,7 @@ async function differing(parameters: readonly PixelParameters[], height = 61, wi
   return count;
 }
 
-/** Parameters as upstream's recipe draws them, with the second view's solarize and the first view's blur at once. */
-function draw(): PixelParameters {
-  const factor = (strength: number): number => random.uniform(1 - strength, 1 + strength);
-  return {
-    jitter: random.chance(0.8)
-      ? { order: [...random.permutation(4)], brightness: factor(0.4), contrast: factor(0.4), saturation: factor(0.2), hue: factor(0.1) - 1 }
-      : null,
-    grayscale: random.chance(0.2),
-    blurSigma: random.chance(0.8) ? random.uniform(0.1, 2) : null,
-    solarize: random.chance(0.2) ? 128 : null,
-    flip: random.chance(0.5),
-  };
-}
+const draw = (): PixelParameters => drawPixelParameters(random, 2);
 
 describe("each operation is the CPU kernel's, bit for bit", () => {
   const jitters = (operation: 0 | 1 | 2 | 3, name: "brightness" | "contrast" | "saturation" | "hue", values: number[]): PixelParameters[] =>

@@ -4,6 +4,7 @@ import { onDevice, type HostBatch } from "../../lib/data/augmentation/deviceBatc
 import type { PixelParameters } from "../../lib/data/augmentation/devicePlan.js";
 import { RandomStream } from "../../lib/data/index.js";
 import * as torch from "../../lib/torch/index.js";
+import { drawPixelParameters } from "../support/pixelParameters.js";
 import { expectNoTensorsLeft } from "../support/tensorsLeft.js";
 
 expectNoTensorsLeft();
@@ -13,19 +14,7 @@ const onGpu = torch.cudaDeviceCount() > 0 ? describe : describe.skip;
 
 const random = new RandomStream({ seed: 5, epoch: 0, index: 0, stream: 0 });
 
-/** Every operation is frequent, so that few images meet all of them. */
-function draw(): PixelParameters {
-  const factor = (strength: number): number => random.uniform(1 - strength, 1 + strength);
-  return {
-    jitter: random.chance(0.8)
-      ? { order: [...random.permutation(4)], brightness: factor(0.4), contrast: factor(0.4), saturation: factor(0.2), hue: factor(0.1) - 1 }
-      : null,
-    grayscale: random.chance(0.2),
-    blurSigma: random.chance(0.8) ? random.uniform(0.1, 4) : null,
-    solarize: random.chance(0.2) ? 128 : null,
-    flip: random.chance(0.5),
-  };
-}
+const draw = (): PixelParameters => drawPixelParameters(random, 4);
 
 function crops(count: number, options: { pinMemory?: boolean } = {}): torch.Tensor {
   using made = torch.randint(0, 256, [count, 3, 224, 224], { dtype: "uint8" });

@@ -24,16 +24,21 @@ export function decodeImage(input: ImageInput, options: DecodeOptions = {}): Pro
  */
 export async function readImage(source: ImageSource, index: number, options: DecodeOptions = {}): Promise<DecodedImage> {
   try {
-    const input = await source.image(index);
-    if (isDecoded(input)) requirePixels(input);
-    return await decodeImage(input, options);
+    return await decodeImage(await givenImage(() => source.image(index)), options);
   } catch (error) {
     throw new BadImageError(`${nameOf(source, index)}: ${(error as Error).message}`, { cause: error });
   }
 }
 
-/** @throws an `Error` when a source's pixels do not fit its size. */
-export function requirePixels({ data, width, height }: DecodedImage): void {
-  if (ArrayBuffer.isView(data) && width >= 1 && height >= 1 && data.length === 3 * width * height) return;
+/**
+ * What a source gives when it is asked for an image.
+ *
+ * @throws what the source throws, and an `Error` when its pixels do not fit their size.
+ */
+export async function givenImage(ask: () => ImageInput | Promise<ImageInput>): Promise<ImageInput> {
+  const input = await ask();
+  if (!isDecoded(input)) return input;
+  const { data, width, height } = input;
+  if (ArrayBuffer.isView(data) && width >= 1 && height >= 1 && data.length === 3 * width * height) return input;
   throw new Error(`the source gave ${data?.length} bytes for ${width} x ${height} pixels; RGB needs ${3 * width * height}`);
 }

@@ -1,16 +1,15 @@
 import { empty, keep, tensor, type Tensor } from "../../torch/index.js";
 import { BadImageError, DataOptionError, type BadImage } from "../errors.js";
-import { isDecoded, type ImageInput } from "../imageInput.js";
 import { sharedImagePool, type ImagePool, type Normalization, type Rendering } from "../imagePool.js";
 import { labelOf, nameOf, type ImageSource } from "../imageSource.js";
-import { requirePixels } from "../decoding/readImage.js";
+import { renderImages } from "./renderImages.js";
 
 export interface EvaluationOptions {
   /** Height and width of the result in pixels. */
   imageSize: number | readonly [number, number];
   /**
-   * Length to which the shorter side is resized (the longer is truncated, as torchvision's `Resize` does) before the centre is cut out (256 for 224 in the paper's evaluation). Without it the
-   * whole image is resized to `imageSize`, whatever its shape.
+   * Length to which the shorter side is resized (the longer is truncated, as torchvision's `Resize` does) before the centre is cut out
+   * (256 for 224 in the paper's evaluation). Without it the whole image is resized to `imageSize`, whatever its shape.
    */
   resizeShorter?: number;
   normalization?: Normalization;
@@ -99,42 +98,31 @@ async function makeBatch(
   source: ImageSource, indices: readonly number[], [height, width]: readonly [number, number], options: EvaluationBatchOptions,
 ): Promise<EvaluationBatch> {
   const { resizeShorter, normalization, exif } = options;
-  const reasons = new Map<number, string>();
-  const read = async (index: number): Promise<{ index: number; image: ImageInput } | null> => {
-    try {
-      const image = await source.image(index);
-      if (isDecoded(image)) requirePixels(image);
-      return { index, image };
-    } catch (error) {
-      reasons.set(index, (error as Error).message);
-      return null;
-    }
-  };
-  const there = (await Promise.all(indices.map(read))).filter((each) => each !== null);
   const resizing: Rendering["resizing"] = resizeShorter === undefined ? undefined : { shorter: resizeShorter };
-  let images = keep(empty([there.length, 3, height, width], { dtype: "float32" }));
+  let images = keep(empty([indices.length, 3, height, width], { dtype: "float32" }));
   try {
-    const requests = there.map(({ image }, row) => ({ image, renderings: [{ output: 0, row, resizing }] }));
-    const outcomes = await (options.pool ?? sharedImagePool()).render(requests, [images], { normalization, exif });
+    const asked = indices.map((index, row) => ({ image: () => source.image(index), renderings: [{ output: 0, row, resizing }] }));
+    const outcomes = await renderImages(options.pool ?? sharedImagePool(), asked, [images], { normalization, exif });
     const rows: number[] = [];
+    const bad = new Map<number, BadImage>();
     outcomes.forEach((outcome, row) => {
-      if ("reason" in outcome) reasons.set(there[row]!.index, outcome.reason);
+      const index = indices[row]!;
+      if ("reason" in outcome) bad.set(index, { index, name: nameOf(source, index), reason: outcome.reason });
       else rows.push(row);
     });
-    if (rows.length < there.length) {
+    if (rows.length < indices.length) {
       const all = images;
       const kept = tensor(BigInt64Array.from(rows, BigInt));
       images = keep(all.indexSelect(0, kept));
       kept.dispose();
       all.dispose();
     }
+    const good = rows.map((row) => indices[row]!);
+    return { images, indices: good, labels: good.map((index) => labelOf(source, index)), bad: [...bad.values()] };
   } catch (error) {
     images.dispose();
     throw error;
   }
-  const good = indices.filter((index) => !reasons.has(index));
-  const bad = [...new Set(indices)].flatMap((index) => (reasons.has(index) ? [{ index, name: nameOf(source, index), reason: reasons.get(index)! }] : []));
-  return { images, indices: good, labels: good.map((index) => labelOf(source, index)), bad };
 }
 
 function sizeOf({ imageSize, resizeShorter }: EvaluationOptions): readonly [number, number] {

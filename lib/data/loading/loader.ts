@@ -8,10 +8,12 @@ import { epochSamples, samplesPerRank, type EpochSamples, type Sample } from "./
 import { DeviceAugmentation } from "../augmentation/deviceAugmentation.js";
 import { onDevice, type HostBatch } from "../augmentation/deviceBatches.js";
 import { DataOptionError, TooManyBadImagesError, type BadImage } from "../errors.js";
-import { isDecoded, type ImageInput } from "../imageInput.js";
+import type { ImageInput } from "../imageInput.js";
 import { ImagePool, type Rendering } from "../imagePool.js";
 import { isStream, nameOf, requireImages, type ImageSource, type ImageStream } from "../imageSource.js";
-import { requirePixels } from "../decoding/readImage.js";
+import { givenImage } from "../decoding/readImage.js";
+import { renderImages } from "./renderImages.js";
+import { requireRank } from "./sampler.js";
 import { ViewBuffers, type ViewShape } from "./viewBuffers.js";
 
 export interface TwoViewOptions {
@@ -118,10 +120,7 @@ export class TwoViewLoader {
     atLeastOne("imageSize", height);
     atLeastOne("imageSize", width);
     atLeastOne("prefetch", prefetch);
-    atLeastOne("worldSize", worldSize);
-    if (!Number.isInteger(rank) || rank < 0 || rank >= worldSize) {
-      throw new DataOptionError(`rank is ${rank}; with worldSize ${worldSize} it is 0 to ${worldSize - 1}`);
-    }
+    requireRank(rank, worldSize);
     if (!Number.isSafeInteger(seed) || seed < 0) throw new DataOptionError(`seed is ${seed}; give a whole number from 0`);
     if (!(maxBad >= 0 && maxBad <= 1)) throw new DataOptionError(`maxBad is ${maxBad}; give a fraction from 0 to 1`);
     this.source = source;
@@ -287,7 +286,7 @@ export class TwoViewLoader {
         if (sample === null) return;
         passed.push(sample);
       }
-      const reasons = this.#trustsBad ? passed.map(() => null) : await this.#render(passed, () => [], []);
+      const reasons = this.#trustsBad ? passed.map(() => null) : await this.#render(passed.map((sample) => ({ sample, renderings: [] })), []);
       passed.forEach((sample, i) => {
         const reason = reasons[i]!;
         if (reason === null) good++;
@@ -299,45 +298,38 @@ export class TwoViewLoader {
   /** Renders the rows from `first` on. */
   async #prepare(batch: BatchInMaking, first: number): Promise<void> {
     const rows = batch.rows.slice(first);
-    const renderings = (i: number): Rendering[] => rows[i]!.draws.map((draw, view) => {
-      const place = { output: view, row: first + i };
-      return this.#augmentation ? { ...place, crop: draw.crop } : { ...place, ...draw };
-    });
-    const reasons = await this.#render(rows.map((row) => row.sample), renderings, batch.views);
+    const asked = rows.map(({ sample, draws }, i) => ({
+      sample,
+      renderings: draws.map((draw, view) => {
+        const place = { output: view, row: first + i };
+        return this.#augmentation ? { ...place, crop: draw.crop } : { ...place, ...draw };
+      }),
+    }));
+    const reasons = await this.#render(asked, batch.views);
     rows.forEach((row, i) => (row.reason = reasons[i]!));
   }
 
   /** Renders images; without renderings, decodes them. Answers why each is bad, or null. */
-  async #render(samples: readonly Sample[], renderings: (i: number) => Rendering[], views: readonly Tensor[]): Promise<(string | null)[]> {
-    const reasons: (string | null)[] = samples.map(() => null);
-    const images = await Promise.all(samples.map(async (sample, i) => {
-      try {
-        return await this.#input(sample);
-      } catch (error) {
-        reasons[i] = (error as Error).message;
-        return null;
-      }
-    }));
-    const there = images.flatMap((image, i) => (image === null ? [] : [{ i, image }]));
-    const requests = there.map(({ i, image }) => ({ image, renderings: renderings(i) }));
-    const outcomes = await this.pool.render(requests, views, { exif: this.#options.exif });
-    outcomes.forEach((outcome, k) => {
-      if ("reason" in outcome) reasons[there[k]!.i] = outcome.reason;
-    });
-    return reasons;
+  async #render(
+    asked: readonly { sample: Sample; renderings: readonly Rendering[] }[], views: readonly Tensor[],
+  ): Promise<(string | null)[]> {
+    const images = asked.map(({ sample, renderings }) => ({ image: () => this.#input(sample), renderings }));
+    const outcomes = await renderImages(this.pool, images, views, { exif: this.#options.exif });
+    return outcomes.map((outcome) => ("reason" in outcome ? outcome.reason : null));
   }
 
-  async #input(sample: Sample): Promise<ImageInput> {
-    const cached = this.#cache?.get(sample.id);
+  #input(sample: Sample): ImageInput | Promise<ImageInput> {
+    return this.#cache ? this.#cachedImage(sample, this.#cache) : sample.image();
+  }
+
+  async #cachedImage(sample: Sample, cache: Map<number, DecodedImage>): Promise<DecodedImage> {
+    const cached = cache.get(sample.id);
     if (cached) return cached;
-    const input = await sample.image();
-    if (isDecoded(input)) requirePixels(input);
-    if (!this.#cache) return input;
-    const image = await this.pool.decode(input, { exif: this.#options.exif });
+    const image = await this.pool.decode(await givenImage(() => sample.image()), { exif: this.#options.exif });
     const bytes = image.data.length;
-    if (bytes <= this.#cacheRoom && !this.#cache.has(sample.id)) {
+    if (bytes <= this.#cacheRoom && !cache.has(sample.id)) {
       this.#cacheRoom -= bytes;
-      this.#cache.set(sample.id, image);
+      cache.set(sample.id, image);
     }
     return image;
   }

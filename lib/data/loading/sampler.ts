@@ -19,6 +19,14 @@ export interface SamplerOptions {
   dropLast?: boolean;
 }
 
+/** @throws {DataOptionError} unless `rank` is one of `worldSize` processes, counted from 0. */
+export function requireRank(rank: number, worldSize: number): void {
+  if (!Number.isInteger(worldSize) || worldSize < 1) throw new DataOptionError(`worldSize is ${worldSize}; give a whole number from 1`);
+  if (!Number.isInteger(rank) || rank < 0 || rank >= worldSize) {
+    throw new DataOptionError(`rank is ${rank}; with worldSize ${worldSize} it is 0 to ${worldSize - 1}`);
+  }
+}
+
 /** The samples of one rank in one epoch, in order. */
 export interface EpochOrder {
   /** As the sampler's. */
@@ -63,10 +71,7 @@ export class Sampler {
         `the data set has ${datasetLength} samples; the sampler takes 0 to ${mostSamples}: split a larger set into several`,
       );
     }
-    if (!Number.isInteger(worldSize) || worldSize < 1) throw new DataOptionError(`worldSize is ${worldSize}; give a whole number from 1`);
-    if (!Number.isInteger(rank) || rank < 0 || rank >= worldSize) {
-      throw new DataOptionError(`rank is ${rank}; with worldSize ${worldSize} it is 0 to ${worldSize - 1}`);
-    }
+    requireRank(rank, worldSize);
     this.#datasetLength = datasetLength;
     this.#seed = seed;
     this.#rank = rank;
