@@ -8,8 +8,9 @@ import { ensureReady } from "../setup/index.js";
 import type { PretrainHooks, PretrainResult } from "../train/pretrain.js";
 import { programWords, shellLine, withoutFlags } from "./commandLine.js";
 import { applyConfigFile } from "./configFile.js";
+import { counted } from "./counted.js";
 import { addPretrainFlags, toPretrainOptions, type PretrainFlags } from "./pretrainFlags.js";
-import { UsageError } from "./usageError.js";
+import { asUsageError } from "./usageError.js";
 
 const EXAMPLES = `
 Examples:
@@ -55,7 +56,7 @@ async function run(data: string, flags: PretrainFlags): Promise<void> {
     display.stop();
     const last = checkpointsIn(options.out).at(-1);
     if (display.started && last !== undefined) display.tell(`The last checkpoint is ${join(options.out, last)}. ${goOn()}`);
-    throw await asUsageError(error);
+    throw asUsageError(error);
   } finally {
     interrupt.dispose();
   }
@@ -123,11 +124,6 @@ async function createDisplay(flags: PretrainFlags, data: string, out: string, qu
   };
 }
 
-/** `1 step`, `7,572 images`. */
-function counted(count: number, noun: string): string {
-  return `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
-}
-
 /** Where the run writes if `--out` does not tell: on with the run that is resumed, or into a folder of its own. */
 function defaultFolder({ resume, arch }: PretrainFlags): string {
   if (resume !== "") {
@@ -144,13 +140,4 @@ function resumeCommand(out: string): string {
   const words = withoutFlags(process.argv.slice(2), ["--resume", "--out", "--start-epoch"]);
   const at = words.indexOf("pretrain") + 1;
   return shellLine([...programWords(), ...words.slice(0, at), "--resume", out, ...words.slice(at)]);
-}
-
-/** Errors that the command line is to blame for end with the exit code of wrong usage. */
-async function asUsageError(error: unknown): Promise<unknown> {
-  const { PretrainOptionError } = await import("../train/pretrainOptions.js");
-  const { ModelConfigError, UnknownArchitectureError } = await import("../models/index.js");
-  const { DataOptionError } = await import("../data/index.js");
-  const kinds = [PretrainOptionError, ModelConfigError, UnknownArchitectureError, DataOptionError];
-  return kinds.some((kind) => error instanceof kind) ? new UsageError((error as Error).message, { cause: error }) : error;
 }

@@ -5,7 +5,7 @@ import { ensureReady } from "../setup/index.js";
 import { megabytes } from "./megabytes.js";
 import { numberIn, wholeFrom } from "./numberOption.js";
 import { toJson } from "./toJson.js";
-import { UsageError } from "./usageError.js";
+import { asUsageError, UsageError } from "./usageError.js";
 
 interface AugmentFlags {
   out?: string;
@@ -65,12 +65,11 @@ async function augment(data: string, { out, json, images: length, shuffleBuffer,
   const { openImages } = await import("../data/openImages.js");
   const { writeAugmentReport } = await import("../report/augmentReport.js");
   const { plainText } = await import("../report/htmlPage.js");
-  const { DataOptionError } = await import("../data/errors.js");
   let report: AugmentReport;
   try {
     report = await writeAugmentReport(await openImages(data, { length, shuffleBuffer }), out ?? null, options);
   } catch (error) {
-    throw error instanceof DataOptionError ? new UsageError(error.message, { cause: error }) : error;
+    throw asUsageError(error);
   }
   for (const { name, reason } of report.bad) process.stderr.write(`${pc.yellow("left out:")} ${plainText(name)}: ${plainText(reason)}\n`);
   for (const warning of report.warnings) process.stderr.write(`${pc.yellow("warning:")} ${warning}\n`);

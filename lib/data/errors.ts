@@ -22,6 +22,11 @@ export class UnknownDataError extends Error {
   override readonly name = "UnknownDataError";
 }
 
+/** Images that should have labels and have none, or others than they should. */
+export class LabelledDataError extends Error {
+  override readonly name = "LabelledDataError";
+}
+
 /** A data set with fewer images than one batch. */
 export class TooFewImagesError extends Error {
   override readonly name = "TooFewImagesError";

@@ -1,16 +1,17 @@
 /** Images in, batches out: sources, the two-view pipeline of MoCo v3, and evaluation. */
-export { drawView, fitView, jitterOperations, viewRecipes } from "./augmentation/augmentation.js";
+export { cropAndFlip, drawView, fitView, jitterOperations, viewRecipes } from "./augmentation/augmentation.js";
 export type { Box, CropDraw, JitterParameters, RecipeChanges, ViewDraw, ViewKey, ViewParameters, ViewRecipe } from "./augmentation/augmentation.js";
 export { sniffFormat, type DecodeOptions, type ImageFormat } from "./decoding/decode.js";
 export { maxPixels, type DecodedImage } from "./decoding/decodedImage.js";
 export {
-  BadImageError, DataOptionError, FileListError, ImageFolderError, TooFewImagesError, TooManyBadImagesError, UnknownDataError,
+  BadImageError, DataOptionError, FileListError, ImageFolderError, LabelledDataError, TooFewImagesError, TooManyBadImagesError, UnknownDataError,
   type BadImage,
 } from "./errors.js";
 export {
   evaluationBatches, loadImages, type EvaluationBatch, type EvaluationBatchOptions, type EvaluationOptions,
 } from "./loading/evaluationLoader.js";
 export { openImages, type OpenImagesOptions } from "./openImages.js";
+export { openLabelledSplits, requireLabels, type LabelledSplits, type LabelledSplitsOptions } from "./labelledSplits.js";
 export { ImageFolder, type ImageFolderOptions } from "./folder/imageFolder.js";
 export { imageEndings } from "./folder/imageEndings.js";
 export { FileList } from "./list/fileList.js";
@@ -28,6 +29,7 @@ export {
   isStream, labelOf, nameOf, requireImages, type ImageSource, type ImageStream, type StreamedImage, type StreamRequest,
 } from "./imageSource.js";
 export { decodeImage, readImage } from "./decoding/readImage.js";
-export { TwoViewLoader, type TwoViewBatch, type TwoViewOptions } from "./loading/loader.js";
+export { TwoViewLoader, type TwoViewBatch, type TwoViewOptions } from "./loading/twoViewLoader.js";
+export { ViewLoader, type ViewBatch, type ViewLoaderOptions } from "./loading/viewLoader.js";
 export { RandomStream, philox, type RandomKey } from "./random.js";
 export { Sampler, type EpochOrder, type SamplerOptions } from "./loading/sampler.js";

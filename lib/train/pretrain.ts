@@ -8,8 +8,9 @@ import type { Tensor } from "../torch/index.js";
 import { findCheckpoint, requireFreshFolder, type Position } from "./checkpointFiles.js";
 import { FiniteGuard } from "./finiteGuard.js";
 import { beginWith, readEncoder } from "./initialWeights.js";
+import { createAutocast } from "./options.js";
 import {
-  createAutocast, createOptimizer, isSaveDue, randomSeed, resolveOptions, trainingFacts, type PretrainOptions,
+  createOptimizer, isSaveDue, randomSeed, resolveOptions, trainingFacts, type PretrainOptions,
 } from "./pretrainOptions.js";
 import { RunRecorder } from "./runRecorder.js";
 import { SavedTraining, type RunFacts, type Trainee } from "./trainingState.js";
@@ -50,7 +51,7 @@ export interface PretrainResult {
  * The same options and seed give the same weights, whatever the number of workers; a run that was stopped and resumed ends with the
  * weights, to the bit, of one that was not (for the same device and number of threads).
  *
- * @throws PretrainOptionError; the errors of images, checkpoint and model, before training begins; NonFiniteError when it diverges
+ * @throws OptionError; the errors of images, checkpoint and model, before training begins; NonFiniteError when it diverges
  * @example
  * const { moco } = await pretrain(
  *   { data: "photos", encoder: "vit_small", optimizer: "adamw", baseLr: 1.5e-4, weightDecay: 0.1, temperature: 0.2, batchSize: 256 },

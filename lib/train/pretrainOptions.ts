@@ -4,11 +4,12 @@ import type { ImageSource, ImageStream, RecipeChanges } from "../data/index.js";
 import { isArchitecture, UnknownArchitectureError, VisionTransformer, type Encoder } from "../models/index.js";
 import type { Module } from "../nn/index.js";
 import { AdamW, LARS, scaledLearningRate, type Optimizer } from "../optim/index.js";
-import * as torch from "../torch/index.js";
 import type { Tensor } from "../torch/index.js";
 import type { Position } from "./checkpointFiles.js";
+import {
+  OptionError, requireOneOf, requirePrecision, requireRange, requireWhole, resolveDevice, type Precision,
+} from "./options.js";
 
-export type Precision = "fp32" | "bf16" | "fp16";
 export type OptimizerName = "lars" | "adamw";
 
 /** Options of {@link pretrain}. Defaults are upstream's. */
@@ -110,18 +111,13 @@ export interface PretrainOptions {
   stopAfter?: number;
 }
 
-/** An option of a training has a value that it cannot have. */
-export class PretrainOptionError extends Error {
-  override readonly name = "PretrainOptionError";
-}
-
 /** The options with every default filled in. */
 export type Recipe = ReturnType<typeof resolveOptions>;
 
 /**
  * Fills in upstream's defaults and checks every value, before anything is read or built.
  *
- * @throws PretrainOptionError that names the option, its value and what is allowed; UnknownArchitectureError
+ * @throws OptionError that names the option, its value and what is allowed; UnknownArchitectureError
  */
 export function resolveOptions(options: PretrainOptions) {
   const { encoder = "resnet50", batchSize = 4096, baseLr = 0.6 } = options;
@@ -187,22 +183,16 @@ export function resolveOptions(options: PretrainOptions) {
   for (const beta of betas) requireRange("betas", beta, 0, 1 - Number.EPSILON);
   requireOneOf("optimizer", optimizer, ["lars", "adamw"]);
   requireOneOf("augment", given.augment, ["cpu", "gpu"]);
-  requireOneOf("precision", precision, ["fp32", "bf16", "fp16"]);
-  if (betas.length !== 2) throw new PretrainOptionError(`betas has ${betas.length} values; give two decay rates, such as [0.9, 0.999]`);
+  if (betas.length !== 2) throw new OptionError(`betas has ${betas.length} values; give two decay rates, such as [0.9, 0.999]`);
   if (patchSize !== null && typeof encoder === "string" && !encoder.startsWith("vit")) {
-    throw new PretrainOptionError(`patchSize is ${patchSize}, but ${encoder} has no patches; leave it out, or choose a ViT`);
+    throw new OptionError(`patchSize is ${patchSize}, but ${encoder} has no patches; leave it out, or choose a ViT`);
   }
   if (given.init !== null && given.resume !== null) {
-    throw new PretrainOptionError(
+    throw new OptionError(
       "init begins a new run and resume goes on with one; give resume alone to go on, or init alone to begin with another encoder's weights",
     );
   }
-  if (precision === "fp16" && device === "cpu") {
-    throw new PretrainOptionError(
-      "precision fp16 needs a GPU: CPUs have no fast float16, and its gradients are scaled on GPUs only; " +
-        "use bf16, which needs no scaling, or fp32",
-    );
-  }
+  requirePrecision(precision, device);
   return given;
 }
 
@@ -223,13 +213,6 @@ export function createOptimizer(parameters: Tensor[], { optimizer, lr, weightDec
   return new LARS(parameters, { lr, weightDecay, momentum });
 }
 
-/** Runs a forward pass in the precision that a recipe asks for. */
-export function createAutocast({ precision, device }: Recipe): <T>(fn: () => T) => T {
-  if (precision === "fp32") return (fn) => fn();
-  const dtype = precision === "bf16" ? "bfloat16" : "float16";
-  return (fn) => torch.autocast({ device: device.split(":")[0], dtype }, fn);
-}
-
 /** Whether a checkpoint is due at a position. */
 export function isSaveDue({ epochs, saveEveryEpochs, saveEverySteps }: Recipe, { epoch, step }: Position, stepsPerEpoch: number): boolean {
   if (step === 0) return epoch === epochs || epoch % saveEveryEpochs === 0;
@@ -239,32 +222,4 @@ export function isSaveDue({ epochs, saveEveryEpochs, saveEverySteps }: Recipe, {
 /** A seed for a run that was given none. */
 export function randomSeed(): number {
   return randomInt(2 ** 31);
-}
-
-function resolveDevice(wanted: string | undefined): string {
-  const count = torch.cudaDeviceCount();
-  if (wanted === undefined) return count > 0 ? "cuda:0" : "cpu";
-  if (wanted === "cpu") return wanted;
-  const match = /^cuda(?::(\d+))?$/.exec(wanted);
-  if (match === null) throw new PretrainOptionError(`device is "${wanted}"; give cpu, cuda, or cuda:N for the N-th GPU`);
-  const index = Number(match[1] ?? 0);
-  if (index < count) return `cuda:${index}`;
-  const found = count === 0 ? "libtorch sees no GPU here" : `libtorch sees ${count} GPU${count === 1 ? "" : "s"}, numbered from 0`;
-  throw new PretrainOptionError(`device is "${wanted}", but ${found}; use cpu, or see what is missing with: moco doctor`);
-}
-
-function requireWhole(name: string, value: number, least: number): void {
-  if (Number.isSafeInteger(value) && value >= least) return;
-  throw new PretrainOptionError(`${name} is ${value}; give a whole number of at least ${least}`);
-}
-
-function requireRange(name: string, value: number, least: number, most: number): void {
-  if (value >= least && value <= most) return;
-  const from = least === Number.MIN_VALUE ? "above 0" : `of at least ${least}`;
-  const to = most === Number.MAX_VALUE ? "" : most === 1 ? " and at most 1" : " and below 1";
-  throw new PretrainOptionError(`${name} is ${value}; give a number ${from}${to}`);
-}
-
-function requireOneOf(name: string, value: string, allowed: readonly string[]): void {
-  if (!allowed.includes(value)) throw new PretrainOptionError(`${name} is "${value}"; give ${allowed.join(" or ")}`);
 }

@@ -3,6 +3,7 @@ import { DeviceAugmentation } from "../../lib/data/augmentation/deviceAugmentati
 import { onDevice, type HostBatch } from "../../lib/data/augmentation/deviceBatches.js";
 import type { PixelParameters } from "../../lib/data/augmentation/devicePlan.js";
 import { DataOptionError } from "../../lib/data/index.js";
+import type { Sample } from "../../lib/data/loading/epochSamples.js";
 import * as torch from "../../lib/torch/index.js";
 import { expectNoTensorsLeft } from "../support/tensorsLeft.js";
 
@@ -13,6 +14,8 @@ expectNoTensorsLeft();
 const augmentation = new DeviceAugmentation("cpu", { normalization: { mean: [0, 0, 0], std: [1, 1, 1] } });
 const nothing: PixelParameters = { jitter: null, grayscale: false, blurSigma: null, solarize: null, flip: false };
 
+const sample = (id: number): Sample => ({ id, name: `image ${id}`, label: null, image: () => "" });
+
 /** What happened to the host batches, in order. */
 class Log {
   readonly entries: string[] = [];
@@ -21,7 +24,7 @@ class Log {
     const views = [0, 1].map((view) => torch.full([1, 3, 2, 2], 51 * (step + view), { dtype: "uint8" })) as [torch.Tensor, torch.Tensor];
     this.entries.push(`make ${step}`);
     return {
-      views, parameters: [[nothing], [parameters]], indices: [10 + step], step,
+      views, parameters: [[nothing], [parameters]], samples: [sample(10 + step)], step,
       [Symbol.dispose]: () => {
         this.entries.push(`free ${step}`);
         views.forEach((view) => view.dispose());
@@ -46,7 +49,7 @@ test("batches come augmented and in order, and the host's are freed", async () =
   const seen: [number, number[], number, number][] = [];
   for await (using batch of onDevice(log.batches(3), augmentation)) {
     const [first, second] = batch.views.map((view) => torch.scope(() => view.mean().item())) as [number, number];
-    seen.push([batch.step, batch.indices, first, second]);
+    seen.push([batch.step, batch.samples.map(({ id }) => id), first, second]);
     log.entries.push(`use ${batch.step}`);
   }
   expect(seen.map(([step, indices]) => [step, indices])).toEqual([[0, [10]], [1, [11]], [2, [12]]]);

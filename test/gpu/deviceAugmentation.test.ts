@@ -48,7 +48,7 @@ onGpu("augmentation on a GPU", () => {
         expect(views.every((view) => torch.isPinned(view))).toBe(true);
         expected.push(views.map((view, i) => torch.scope(() => cpu.apply(view, parameters[step]![i]!).sum({ dtype: "float64" }).item())));
         yield {
-          views, parameters: parameters[step]!, indices: [], step,
+          views, parameters: parameters[step]!, samples: [], step,
           // Written over as soon as that is allowed: a copy still under way would show.
           [Symbol.dispose]: () => views.forEach((view) => view.fill_(0).dispose()),
         };

@@ -8,7 +8,8 @@ import { AdamW, learningRateAt, momentumAt } from "../../lib/optim/index.js";
 import { readRunLog, type RunEntry } from "../../lib/report/index.js";
 import * as torch from "../../lib/torch/index.js";
 import { pretrain } from "../../lib/train/pretrain.js";
-import { PretrainOptionError, type PretrainOptions } from "../../lib/train/pretrainOptions.js";
+import { OptionError } from "../../lib/train/options.js";
+import type { PretrainOptions } from "../../lib/train/pretrainOptions.js";
 import { memorySource, withFolder } from "../data/pixels.js";
 import { runTiny, stateBytes, tinyOptions, tinyStepsPerEpoch } from "./tinyRun.js";
 import { expectNoTensorsLeft } from "../support/tensorsLeft.js";
@@ -154,18 +155,18 @@ describe("what is wrong shows before a network is built", () => {
     ["too few images", { batchSize: 14 }, TooFewImagesError, /13 images.*14/],
     ["a missing folder", { data: "/nowhere/at/all" }, Error, /nowhere/],
     ["an unknown architecture", { encoder: "vit_smal" }, UnknownArchitectureError, /vit_small/],
-    ["a batch of one", { batchSize: 1 }, PretrainOptionError, /batchSize is 1.*at least 2/],
-    ["no epoch", { epochs: 0 }, PretrainOptionError, /epochs is 0/],
-    ["a negative rate", { lr: -1 }, PretrainOptionError, /lr is -1/],
-    ["a rate that is no number", { lr: NaN }, PretrainOptionError, /lr is NaN/],
-    ["no temperature", { temperature: 0 }, PretrainOptionError, /temperature is 0.*above 0/],
-    ["momentum above 1", { m: 1.5 }, PretrainOptionError, /m is 1.5.*at most 1/],
-    ["LARS momentum 1", { momentum: 1 }, PretrainOptionError, /momentum is 1.*below 1/],
-    ["one beta", { betas: [0.9] as unknown as [number, number] }, PretrainOptionError, /betas/],
-    ["float16 on the CPU", { precision: "fp16" }, PretrainOptionError, /fp16 needs a GPU.*bf16/],
-    ["a GPU that is not there", { device: "cuda:99" }, PretrainOptionError, /cuda:99.*moco doctor/],
-    ["a device that is none", { device: "gpu" }, PretrainOptionError, /"gpu".*cpu, cuda/],
-    ["patches of a ResNet", { encoder: "resnet18", patchSize: 8 }, PretrainOptionError, /no patches/],
+    ["a batch of one", { batchSize: 1 }, OptionError, /batchSize is 1.*at least 2/],
+    ["no epoch", { epochs: 0 }, OptionError, /epochs is 0/],
+    ["a negative rate", { lr: -1 }, OptionError, /lr is -1/],
+    ["a rate that is no number", { lr: NaN }, OptionError, /lr is NaN/],
+    ["no temperature", { temperature: 0 }, OptionError, /temperature is 0.*above 0/],
+    ["momentum above 1", { m: 1.5 }, OptionError, /m is 1.5.*at most 1/],
+    ["LARS momentum 1", { momentum: 1 }, OptionError, /momentum is 1.*below 1/],
+    ["one beta", { betas: [0.9] as unknown as [number, number] }, OptionError, /betas/],
+    ["float16 on the CPU", { precision: "fp16" }, OptionError, /fp16 needs a GPU.*bf16/],
+    ["a GPU that is not there", { device: "cuda:99" }, OptionError, /cuda:99.*moco doctor/],
+    ["a device that is none", { device: "gpu" }, OptionError, /"gpu".*cpu, cuda/],
+    ["patches of a ResNet", { encoder: "resnet18", patchSize: 8 }, OptionError, /no patches/],
     ["a checkpoint that is not there", { resume: "/nowhere/checkpoint.pth.tar" }, Error, /nowhere/],
   ])("%s", async (_, changes, kind, message) => {
     const failure = pretrain({ ...tinyOptions, encoder, ...changes });

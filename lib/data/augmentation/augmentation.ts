@@ -101,11 +101,26 @@ export function viewRecipes(cropMin = 0.08, changes: RecipeChanges = {}): [ViewR
   return recipes;
 }
 
+/**
+ * What supervised training does to an image: a random crop, resized, and flipped half of the time (torchvision's `RandomResizedCrop` and
+ * `RandomHorizontalFlip`, as upstream's linear probe).
+ *
+ * @throws {DataOptionError} for a range that makes no sense.
+ */
+export function cropAndFlip(cropMin = 0.08): ViewRecipe {
+  const recipe: ViewRecipe = {
+    ...viewRecipes(cropMin)[0], jitterProbability: 0, grayscaleProbability: 0, blurProbability: 0, solarizeProbability: 0,
+  };
+  checkRecipe(recipe);
+  return recipe;
+}
+
 function isPair(changes: RecipeChanges): changes is readonly [Partial<ViewRecipe>, Partial<ViewRecipe>] {
   return Array.isArray(changes);
 }
 
-function checkRecipe(recipe: ViewRecipe): void {
+/** @throws {DataOptionError} for a probability, range or strength that makes no sense. */
+export function checkRecipe(recipe: ViewRecipe): void {
   const require = (holds: boolean, name: keyof ViewRecipe, limits: string): void => {
     if (!holds) throw new DataOptionError(`augmentation: ${name} is ${JSON.stringify(recipe[name])}; give ${limits}`);
   };

@@ -2,26 +2,27 @@ import { currentStream, newStream, scope, StreamEvent, withStream, type Stream, 
 import type { DeviceAugmentation } from "./deviceAugmentation.js";
 import type { PixelParameters } from "./devicePlan.js";
 import { DataOptionError } from "../errors.js";
+import type { Sample } from "../loading/epochSamples.js";
 import { prefetch } from "../loading/prefetch.js";
 
-/** Cropped pixels of two views on the CPU, and what is to happen to them. */
+/** Cropped pixels of a batch's views on the CPU, and what is to happen to them. */
 export interface HostBatch {
   /** uint8 [N, 3, H, W]; pinned, so that copying to a device does not hold the thread. */
-  views: readonly [Tensor, Tensor];
+  views: readonly Tensor[];
   /** One for each row of each view. */
-  parameters: readonly [readonly PixelParameters[], readonly PixelParameters[]];
-  /** The samples, row by row. */
-  indices: number[];
+  parameters: readonly (readonly PixelParameters[])[];
+  /** Row by row. */
+  samples: readonly Sample[];
   step: number;
   /** Called when the pixels have been copied: from then on their memory may be written again. */
   [Symbol.dispose](): void;
 }
 
-/** Two augmented views on the device. */
+/** Augmented views on the device. */
 export interface DeviceBatch {
   /** float32 [N, 3, H, W], normalised; the consumer disposes of them. */
-  views: [Tensor, Tensor];
-  indices: number[];
+  views: readonly Tensor[];
+  samples: readonly Sample[];
   step: number;
   /** Disposes of the views. */
   [Symbol.dispose](): void;
@@ -55,19 +56,19 @@ export async function* onDevice(
   for await (const batch of staged) {
     // A batch that has arrived is begun before the consumer's step holds this thread.
     await new Promise(setImmediate);
-    const { views, done, indices, step } = batch;
+    const { views, done, samples, step } = batch;
     consumer.waitFor(done);
     views.forEach((view) => view.recordStream(consumer));
     done.dispose();
-    yield { views, indices, step, [Symbol.dispose]: () => views.forEach((view) => view.dispose()) };
+    yield { views, samples, step, [Symbol.dispose]: () => views.forEach((view) => view.dispose()) };
   }
 }
 
 interface Staged {
-  views: [Tensor, Tensor];
+  views: readonly Tensor[];
   /** Comes when the views are there. */
   done: StreamEvent;
-  indices: number[];
+  samples: readonly Sample[];
   step: number;
 }
 
@@ -98,14 +99,14 @@ class Stager {
 
   #stage(host: HostBatch): Staged {
     const { device } = this.#augmentation;
-    const { parameters, indices, step } = host;
+    const { parameters, samples, step } = host;
     return scope(() => withStream(this.stream, () => {
       const copied = new StreamEvent(device);
       this.#copying.push({ copied, host });
       const crops = host.views.map((view) => view.to({ device, nonBlocking: true }));
       copied.record(this.stream);
-      const views = crops.map((each, view) => this.#augmentation.apply(each, parameters[view]!)) as [Tensor, Tensor];
-      return { views, done: this.stream.record(), indices, step };
+      const views = crops.map((each, view) => this.#augmentation.apply(each, parameters[view]!));
+      return { views, done: this.stream.record(), samples, step };
     }));
   }
 

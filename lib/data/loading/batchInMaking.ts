@@ -1,17 +1,19 @@
 import type { ViewDraw } from "../augmentation/augmentation.js";
 import type { Sample } from "./epochSamples.js";
-import type { ViewBuffers, Views } from "./viewBuffers.js";
+import type { Tensor } from "../../torch/index.js";
+import type { ViewBuffers } from "./viewBuffers.js";
 
 /** One image of a batch: its views' parameters, and why it is bad once that is known. */
 export interface Row {
   sample: Sample;
-  draws: [ViewDraw, ViewDraw];
+  /** One for each view. */
+  draws: ViewDraw[];
   reason: string | null;
 }
 
-/** Two batch tensors that native threads are filling, and what belongs into their rows. */
+/** Batch tensors, one for each view, that native threads are filling, and what belongs into their rows. */
 export class BatchInMaking {
-  readonly views: Views;
+  readonly views: Tensor[];
   /** The images, in the order of their rows. */
   readonly rows: Row[] = [];
   /** Settles when the rows are written. */

@@ -1,5 +1,5 @@
 import type { ImageInput } from "../imageInput.js";
-import { isStream, nameOf, type ImageSource, type ImageStream, type StreamedImage, type StreamRequest } from "../imageSource.js";
+import { isStream, labelOf, nameOf, type ImageSource, type ImageStream, type StreamedImage, type StreamRequest } from "../imageSource.js";
 import { Sampler, type EpochOrder } from "./sampler.js";
 
 /** One image of an epoch. */
@@ -7,6 +7,8 @@ export interface Sample {
   /** Keys the random numbers and the list of bad images: the index in a source, a stream's own number. */
   id: number;
   name: string;
+  /** Index into the data set's classes, or null. */
+  label: number | null;
   /** Asks the source for it; may throw or reject. */
   image(): ImageInput | Promise<ImageInput>;
 }
@@ -48,7 +50,7 @@ class SourceSamples implements EpochSamples {
     const { source } = this;
     const index = order.at(this.#position);
     this.#position = (this.#position + 1) % order.length;
-    return { value: { id: index, name: nameOf(source, index), image: () => source.image(index) }, done: false };
+    return { value: { id: index, name: nameOf(source, index), label: labelOf(source, index), image: () => source.image(index) }, done: false };
   }
 
   async return(): Promise<IteratorResult<Sample, void>> {
@@ -75,10 +77,10 @@ class StreamSamples implements EpochSamples {
       if (this.#ended) break;
       if (!done) {
         this.#given++;
-        const { id, name, image } = value;
+        const { id, name, label, image } = value;
         // Whoever asks for the image sees the rejection; one that nobody asks for is nobody's concern.
         if (image instanceof Promise) image.catch(() => undefined);
-        return { value: { id, name, image: () => image }, done: false };
+        return { value: { id, name, label, image: () => image }, done: false };
       }
       this.#images = null;
       if (this.#given === 0) break;

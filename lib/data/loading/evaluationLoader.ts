@@ -1,7 +1,8 @@
 import { empty, keep, tensor, type Tensor } from "../../torch/index.js";
 import { BadImageError, DataOptionError, type BadImage } from "../errors.js";
 import { sharedImagePool, type ImagePool, type Normalization, type Rendering } from "../imagePool.js";
-import { labelOf, nameOf, type ImageSource } from "../imageSource.js";
+import { isStream, labelOf, nameOf, type ImageSource, type ImageStream } from "../imageSource.js";
+import type { Sample } from "./epochSamples.js";
 import { renderImages } from "./renderImages.js";
 
 export interface EvaluationOptions {
@@ -21,7 +22,7 @@ export interface EvaluationOptions {
 
 export interface EvaluationBatchOptions extends EvaluationOptions {
   batchSize: number;
-  /** Which images, in which order. Default: all. */
+  /** Which images of a source, in which order. Default: all. A stream's images come in an order of its own, each once. */
   indices?: readonly number[];
   /** Batches that are made ahead of the consumer. Default 2. */
   prefetch?: number;
@@ -30,8 +31,10 @@ export interface EvaluationBatchOptions extends EvaluationOptions {
 export interface EvaluationBatch {
   /** Float32 [n, 3, H, W]; the consumer disposes of it. */
   images: Tensor;
-  /** The samples, row by row; unreadable ones are not among them. */
+  /** The samples, row by row: indices of a source, ids of a stream. Unreadable ones are not among them. */
   indices: number[];
+  /** The source's names of them. */
+  names: string[];
   /** Class indices, null where the source has none. */
   labels: (number | null)[];
   /** What could not be read. */
@@ -65,60 +68,88 @@ export async function loadImages(source: ImageSource, indices: readonly number[]
  * @throws {DataOptionError} for an option outside its range.
  */
 export async function* evaluationBatches(
-  source: ImageSource, options: EvaluationBatchOptions,
+  source: ImageSource | ImageStream, options: EvaluationBatchOptions,
 ): AsyncGenerator<EvaluationBatch, void, undefined> {
   const { batchSize, prefetch = 2 } = options;
   if (!Number.isInteger(batchSize) || batchSize < 1) throw new DataOptionError(`batchSize is ${batchSize}; give a whole number from 1`);
   if (!Number.isInteger(prefetch) || prefetch < 1) throw new DataOptionError(`prefetch is ${prefetch}; give a whole number from 1`);
   const size = sizeOf(options);
-  const indices = options.indices ?? Array.from({ length: source.length }, (_, i) => i);
+  const samples = isStream(source) ? streamedSamples(source) : sourceSamples(source, options.indices);
   const making: Promise<EvaluationBatch>[] = [];
-  let begun = 0;
-  const beginAhead = (): void => {
-    for (; begun < indices.length && making.length < prefetch; begun += batchSize) {
-      const batch = makeBatch(source, indices.slice(begun, begun + batchSize), size, options);
+  const beginAhead = async (): Promise<void> => {
+    while (making.length < prefetch) {
+      const taken = await take(samples, batchSize);
+      if (taken.length === 0) return;
+      const batch = makeBatch(taken, size, options);
       batch.catch(() => undefined); // seen by whoever takes it
       making.push(batch);
     }
   };
   try {
-    for (beginAhead(); making.length > 0;) {
+    for (await beginAhead(); making.length > 0;) {
       const batch = await making.shift()!;
-      beginAhead();
+      await beginAhead();
       // As in training: the next batches are begun before the consumer holds the thread.
       await new Promise(setImmediate);
       yield batch;
     }
   } finally {
+    await samples.return?.();
     for (const batch of await Promise.allSettled(making)) if (batch.status === "fulfilled") batch.value.images.dispose();
   }
 }
 
+function* sourceSamples(source: ImageSource, indices: readonly number[] | undefined): Generator<Sample, void, undefined> {
+  const length = indices?.length ?? source.length;
+  for (let position = 0; position < length; position++) {
+    const index = indices?.[position] ?? position;
+    yield { id: index, name: nameOf(source, index), label: labelOf(source, index), image: () => source.image(index) };
+  }
+}
+
+async function* streamedSamples(source: ImageStream): AsyncGenerator<Sample, void, undefined> {
+  for await (const { id, name, label, image } of source.stream({ seed: 0, epoch: 0, rank: 0, worldSize: 1 })) {
+    if (image instanceof Promise) image.catch(() => undefined); // seen by whoever renders it
+    yield { id, name, label, image: () => image };
+  }
+}
+
+async function take(samples: Iterator<Sample> | AsyncIterator<Sample>, count: number): Promise<Sample[]> {
+  const taken: Sample[] = [];
+  while (taken.length < count) {
+    const { value, done } = await samples.next();
+    if (done) break;
+    taken.push(value);
+  }
+  return taken;
+}
+
 async function makeBatch(
-  source: ImageSource, indices: readonly number[], [height, width]: readonly [number, number], options: EvaluationBatchOptions,
+  samples: readonly Sample[], [height, width]: readonly [number, number], options: EvaluationBatchOptions,
 ): Promise<EvaluationBatch> {
   const { resizeShorter, normalization, exif } = options;
   const resizing: Rendering["resizing"] = resizeShorter === undefined ? undefined : { shorter: resizeShorter };
-  let images = keep(empty([indices.length, 3, height, width], { dtype: "float32" }));
+  let images = keep(empty([samples.length, 3, height, width], { dtype: "float32" }));
   try {
-    const asked = indices.map((index, row) => ({ image: () => source.image(index), renderings: [{ output: 0, row, resizing }] }));
+    const asked = samples.map(({ image }, row) => ({ image, renderings: [{ output: 0, row, resizing }] }));
     const outcomes = await renderImages(options.pool ?? sharedImagePool(), asked, [images], { normalization, exif });
     const rows: number[] = [];
-    const bad = new Map<number, BadImage>();
+    const bad: BadImage[] = [];
     outcomes.forEach((outcome, row) => {
-      const index = indices[row]!;
-      if ("reason" in outcome) bad.set(index, { index, name: nameOf(source, index), reason: outcome.reason });
+      const { id, name } = samples[row]!;
+      if ("reason" in outcome) bad.push({ index: id, name, reason: outcome.reason });
       else rows.push(row);
     });
-    if (rows.length < indices.length) {
+    if (rows.length < samples.length) {
       const all = images;
       const kept = tensor(BigInt64Array.from(rows, BigInt));
       images = keep(all.indexSelect(0, kept));
       kept.dispose();
       all.dispose();
     }
-    const good = rows.map((row) => indices[row]!);
-    return { images, indices: good, labels: good.map((index) => labelOf(source, index)), bad: [...bad.values()] };
+    const good = rows.map((row) => samples[row]!);
+    const [indices, names, labels] = [good.map(({ id }) => id), good.map(({ name }) => name), good.map(({ label }) => label)];
+    return { images, indices, names, labels, bad };
   } catch (error) {
     images.dispose();
     throw error;

@@ -1,11 +1,10 @@
 import { native } from "../../native.js";
 import { empty, keep, Tensor } from "../../torch/index.js";
 
-/** Two tensors [N, 3, H, W] for the views of a batch. */
-export type Views = [Tensor, Tensor];
-
 /** What the tensors of a batch look like. */
 export interface ViewShape {
+  /** How many tensors [N, 3, H, W] a batch has. */
+  views: number;
   height: number;
   width: number;
   dtype: "float32" | "uint8";
@@ -19,32 +18,31 @@ export interface ViewShape {
  */
 export class ViewBuffers {
   readonly #shape: ViewShape;
-  readonly #free: Views[] = [];
+  readonly #free: Tensor[][] = [];
   #closed = false;
 
   /**
    * @param size images in a batch; other sizes are made, but not kept
-   * @param most pairs that are kept for later
+   * @param most batches that are kept for later
    */
   constructor(readonly size: number, shape: ViewShape, readonly most: number) {
     this.#shape = shape;
   }
 
   /** Tensors whose values are not defined. */
-  take(size: number): Views {
+  take(size: number): Tensor[] {
     const kept = size === this.size ? this.#free.pop() : undefined;
     if (kept) return kept;
-    const { height, width, dtype, pinned } = this.#shape;
-    const view = (): Tensor => keep(empty([size, 3, height, width], { dtype, pinMemory: pinned }));
-    return [view(), view()];
+    const { views, height, width, dtype, pinned } = this.#shape;
+    return Array.from({ length: views }, () => keep(empty([size, 3, height, width], { dtype, pinMemory: pinned })));
   }
 
   /** Takes the tensors back from a consumer, for whom they are disposed of. */
-  giveBack(views: Views): void {
+  giveBack(views: Tensor[]): void {
     const usable = !this.#closed && this.#free.length < this.most && views.every((view) => this.#isUnused(view));
     if (!usable) return views.forEach((view) => view.dispose());
     // Objects that somebody may still hold must not show the next batch.
-    this.#free.push(views.map((view) => keep(new Tensor(view.takeSlots()[0]!))) as Views);
+    this.#free.push(views.map((view) => keep(new Tensor(view.takeSlots()[0]!))));
   }
 
   // A graph, a view or another thread may still hold the memory: then it is theirs.

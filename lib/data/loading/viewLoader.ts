@@ -1,7 +1,7 @@
 import { constrainedMemory } from "node:process";
 import { totalmem } from "node:os";
 import type { Tensor } from "../../torch/index.js";
-import { drawView, viewRecipes, type RecipeChanges, type ViewDraw, type ViewRecipe } from "../augmentation/augmentation.js";
+import { checkRecipe, drawView, type ViewRecipe } from "../augmentation/augmentation.js";
 import { BatchInMaking } from "./batchInMaking.js";
 import type { DecodedImage } from "../decoding/decodedImage.js";
 import { epochSamples, samplesPerRank, type EpochSamples, type Sample } from "./epochSamples.js";
@@ -16,16 +16,12 @@ import { renderImages } from "./renderImages.js";
 import { requireRank } from "./sampler.js";
 import { ViewBuffers, type ViewShape } from "./viewBuffers.js";
 
-export interface TwoViewOptions {
+export interface ViewLoaderOptions {
   /** Images in a batch of this rank. */
   batchSize: number;
   /** Height and width of the views in pixels. */
   imageSize: number | readonly [number, number];
   seed: number;
-  /** Smallest area of a crop as a fraction of the image's. Default 0.08. */
-  cropMin?: number;
-  /** Changes to upstream's recipe. */
-  augmentation?: RecipeChanges;
   /** Native threads that read, decode and augment. Default: as many as the machine has. */
   threads?: number;
   /** Batches that are made ahead of the consumer. Default 2, or 1 where a batch takes more than 2 GiB. */
@@ -35,6 +31,8 @@ export interface TwoViewOptions {
   /** This process among `worldSize`, from 0. */
   rank?: number;
   worldSize?: number;
+  /** Leave out an epoch's last images where they do not fill a batch. Default true. */
+  dropLast?: boolean;
   /** Keep decoded images in memory, as far as a quarter of the machine's goes. Default false. */
   cache?: boolean;
   /** Images that an earlier run found unreadable (`loader.bad`): they are skipped without being tried again. */
@@ -51,9 +49,11 @@ export interface TwoViewOptions {
 }
 
 /** One step's worth of images. */
-export interface TwoViewBatch {
-  /** Float32 [N, 3, H, W], normalised, on the CPU or on the device that augments. */
-  views: [Tensor, Tensor];
+export interface ViewBatch<Views extends readonly Tensor[] = readonly Tensor[]> {
+  /** Float32 [N, 3, H, W] each, normalised, on the CPU or on the device that augments. */
+  views: Views;
+  /** Class indices, row by row; null where the data set has none. */
+  labels: (number | null)[];
   /** The samples, row by row: indices of a source, ids of a stream. */
   indices: number[];
   /** Counted from 0 in each epoch. */
@@ -71,26 +71,26 @@ export interface TwoViewBatch {
 const imagesPerJob = 16;
 
 /**
- * Two differently augmented views of every image, in batches, prepared in the background while the training step runs.
+ * Augmented views of every image, as many as there are recipes, in batches, prepared in the background while the training step runs.
  *
  * The batches depend on the seed, the epoch and the set of unreadable images only: not on threads, timing or where an epoch was
  * resumed. An image that cannot be read is listed in `bad` and left out; the following images of the epoch move up, so batches stay
  * full. Where that leaves the last batch short, it is completed with images from the epoch's beginning, as `DistributedSampler` pads.
  *
  * @example
- * const loader = new TwoViewLoader(await ImageFolder.open("photos"), { batchSize: 256, imageSize: 224, seed: 0 });
+ * const loader = new ViewLoader(await ImageFolder.open("photos"), [cropAndFlip()], { batchSize: 256, imageSize: 224, seed: 0 });
  * for await (using batch of loader.epoch(0)) {
- *   const [x1, x2] = batch.views;
+ *   const { views: [images], labels } = batch;
  *   ...
  * }
  * await loader.close();
  */
-export class TwoViewLoader {
+export class ViewLoader<Views extends readonly Tensor[] = readonly Tensor[]> {
   readonly stepsPerEpoch: number;
   readonly source: ImageSource | ImageStream;
-  readonly recipes: readonly [ViewRecipe, ViewRecipe];
   readonly pool: ImagePool;
-  readonly #options: Required<Pick<TwoViewOptions, "batchSize" | "seed" | "prefetch" | "maxBad" | "rank" | "worldSize" | "exif">>;
+  readonly #options: Required<Pick<ViewLoaderOptions, "batchSize" | "seed" | "prefetch" | "maxBad" | "rank" | "worldSize" | "exif">>;
+  readonly #samplesPerEpoch: number;
   readonly #buffers: ViewBuffers;
   /** Null where the image threads do it all. */
   readonly #augmentation: DeviceAugmentation | null;
@@ -103,18 +103,19 @@ export class TwoViewLoader {
   #closed = false;
 
   /**
+   * @param recipes what happens to each view
    * @throws {TooFewImagesError} when a rank's share does not fill one batch.
    * @throws {DataOptionError} for an option outside its range.
    */
-  constructor(source: ImageSource | ImageStream, options: TwoViewOptions) {
-    const { batchSize, imageSize, seed, maxBad = 0.01, rank = 0, worldSize = 1, cache = false, exif = false } = options;
+  constructor(source: ImageSource | ImageStream, readonly recipes: readonly ViewRecipe[], options: ViewLoaderOptions) {
+    const { batchSize, imageSize, seed, maxBad = 0.01, rank = 0, worldSize = 1, cache = false, exif = false, dropLast = true } = options;
     const { augmentOn, pinMemory: pinned = augmentOn?.startsWith("cuda") ?? false } = options;
     const atLeastOne = (name: string, value: number): number => {
       if (!Number.isInteger(value) || value < 1) throw new DataOptionError(`${name} is ${value}; give a whole number from 1`);
       return value;
     };
     const [height, width] = typeof imageSize === "number" ? [imageSize, imageSize] : imageSize;
-    const batchBytes = 2 * batchSize * 3 * height * width * (augmentOn === undefined ? 4 : 1);
+    const batchBytes = recipes.length * batchSize * 3 * height * width * (augmentOn === undefined ? 4 : 1);
     const { prefetch = batchBytes > 2 ** 31 ? 1 : 2 } = options;
     atLeastOne("batchSize", batchSize);
     atLeastOne("imageSize", height);
@@ -125,9 +126,11 @@ export class TwoViewLoader {
     if (!(maxBad >= 0 && maxBad <= 1)) throw new DataOptionError(`maxBad is ${maxBad}; give a fraction from 0 to 1`);
     this.source = source;
     this.#options = { batchSize, seed, prefetch, maxBad, rank, worldSize, exif };
-    this.recipes = viewRecipes(options.cropMin, options.augmentation);
-    requireImages(source, batchSize * worldSize);
-    this.stepsPerEpoch = Math.floor(samplesPerRank(source, worldSize) / batchSize);
+    recipes.forEach(checkRecipe);
+    requireImages(source, dropLast ? batchSize * worldSize : 1);
+    this.#samplesPerEpoch = samplesPerRank(source, worldSize);
+    const batches = this.#samplesPerEpoch / batchSize;
+    this.stepsPerEpoch = dropLast ? Math.floor(batches) : Math.ceil(batches);
     this.#trustsBad = options.knownBad !== undefined;
     for (const id of options.knownBad ?? []) {
       const name = isStream(source) ? `image ${id}` : nameOf(source, id);
@@ -136,7 +139,7 @@ export class TwoViewLoader {
     this.#cache = cache ? new Map() : null;
     this.#cacheRoom = Math.min(totalmem(), constrainedMemory() || Infinity) / 4;
     this.#augmentation = augmentOn === undefined ? null : new DeviceAugmentation(augmentOn);
-    const shape: ViewShape = { height, width, dtype: this.#augmentation ? "uint8" : "float32", pinned };
+    const shape: ViewShape = { views: recipes.length, height, width, dtype: this.#augmentation ? "uint8" : "float32", pinned };
     this.#buffers = new ViewBuffers(batchSize, shape, prefetch + 1);
     this.pool = new ImagePool(options.threads);
   }
@@ -153,7 +156,7 @@ export class TwoViewLoader {
    *
    * @throws {TooManyBadImagesError} when more than `maxBad` of the data set cannot be read.
    */
-  async *epoch(epoch: number, startStep = 0): AsyncGenerator<TwoViewBatch, void, undefined> {
+  async *epoch(epoch: number, startStep = 0): AsyncGenerator<ViewBatch<Views>, void, undefined> {
     if (this.#closed) throw new Error("the loader is closed; make another");
     const made = this.#batches(epoch, startStep);
     const batches = this.#augmentation ? onDevice(made, this.#augmentation) : made;
@@ -164,8 +167,11 @@ export class TwoViewLoader {
         const { value, done } = await batches.next();
         if (this.#closed) throw new Error("the loader was closed in the middle of an epoch");
         if (done) return;
-        const { views: [x1, x2], indices, step } = value;
-        yield { views: [x1, x2], indices, step, waitMs: performance.now() - asked, [Symbol.dispose]: () => value[Symbol.dispose]() };
+        const { views, samples, step } = value;
+        yield {
+          views: views as readonly Tensor[] as Views, labels: samples.map(({ label }) => label), indices: samples.map(({ id }) => id), step,
+          waitMs: performance.now() - asked, [Symbol.dispose]: () => value[Symbol.dispose](),
+        };
       }
     } finally {
       this.#running.delete(batches);
@@ -205,7 +211,7 @@ export class TwoViewLoader {
             if (stopped) throw new Error("the epoch was left");
             if (sample === null) throw new DataOptionError("the stream ended without any image; check its shards");
             const draws = this.recipes.map((recipe, view) => drawView(recipe, { seed, epoch, index: sample.id, view }));
-            const count = batch.rows.push({ sample, draws: draws as [ViewDraw, ViewDraw], reason: null });
+            const count = batch.rows.push({ sample, draws, reason: null });
             if (count % imagesPerJob === 0 || count === size) jobs.push(this.#prepare(batch, count - 1 - ((count - 1) % imagesPerJob)));
           }
         }));
@@ -217,7 +223,9 @@ export class TwoViewLoader {
     const making: BatchInMaking[] = [];
     let begun = startStep;
     const beginUpTo = (count: number): void => {
-      for (; begun < this.stepsPerEpoch && making.length < count; begun++) making.push(begin(batchSize));
+      for (; begun < this.stepsPerEpoch && making.length < count; begun++) {
+        making.push(begin(Math.min(batchSize, this.#samplesPerEpoch - begun * batchSize)));
+      }
     };
     try {
       for (let step = startStep; step < this.stepsPerEpoch; step++) {
@@ -229,9 +237,8 @@ export class TwoViewLoader {
         await new Promise(setImmediate);
         making.shift(); // from here on it is the consumer's
         const { views, rows } = batch;
-        const indices = rows.map((row) => row.sample.id);
-        const parameters = [rows.map((row) => row.draws[0]), rows.map((row) => row.draws[1])] as const;
-        yield { views, parameters, indices, step, [Symbol.dispose]: () => batch.dispose() };
+        const parameters = views.map((_, view) => rows.map((row) => row.draws[view]!));
+        yield { views, parameters, samples: rows.map(({ sample }) => sample), step, [Symbol.dispose]: () => batch.dispose() };
       }
     } finally {
       stopped = true;

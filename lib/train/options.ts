@@ -1,0 +1,63 @@
+/** What the options of trainings and evaluations have in common: their checks, the device, the precision. */
+import * as torch from "../torch/index.js";
+
+/** How a forward pass computes: in float32, or with autocast in bfloat16 or float16. */
+export type Precision = "fp32" | "bf16" | "fp16";
+
+/** An option of a training or an evaluation has a value that it cannot have. */
+export class OptionError extends Error {
+  override readonly name = "OptionError";
+}
+
+/**
+ * The device that a user names, with its index; without a name the first GPU, where there is one.
+ *
+ * @throws OptionError for a device that is not there
+ */
+export function resolveDevice(wanted: string | undefined): string {
+  const count = torch.cudaDeviceCount();
+  if (wanted === undefined) return count > 0 ? "cuda:0" : "cpu";
+  if (wanted === "cpu") return wanted;
+  const match = /^cuda(?::(\d+))?$/.exec(wanted);
+  if (match === null) throw new OptionError(`device is "${wanted}"; give cpu, cuda, or cuda:N for the N-th GPU`);
+  const index = Number(match[1] ?? 0);
+  if (index < count) return `cuda:${index}`;
+  const found = count === 0 ? "libtorch sees no GPU here" : `libtorch sees ${count} GPU${count === 1 ? "" : "s"}, numbered from 0`;
+  throw new OptionError(`device is "${wanted}", but ${found}; use cpu, or see what is missing with: moco doctor`);
+}
+
+/** @throws OptionError unless `value` is a whole number of at least `least` */
+export function requireWhole(name: string, value: number, least: number): void {
+  if (Number.isSafeInteger(value) && value >= least) return;
+  throw new OptionError(`${name} is ${value}; give a whole number of at least ${least}`);
+}
+
+/** @throws OptionError unless `value` lies between `least` and `most`; `Number.MIN_VALUE` and `MAX_VALUE` stand for above 0 and any */
+export function requireRange(name: string, value: number, least: number, most: number): void {
+  if (value >= least && value <= most) return;
+  const from = least === Number.MIN_VALUE ? "above 0" : `of at least ${least}`;
+  const to = most === Number.MAX_VALUE ? "" : most === 1 ? " and at most 1" : " and below 1";
+  throw new OptionError(`${name} is ${value}; give a number ${from}${to}`);
+}
+
+/** @throws OptionError unless `value` is one of `allowed` */
+export function requireOneOf(name: string, value: string, allowed: readonly string[]): void {
+  if (!allowed.includes(value)) throw new OptionError(`${name} is "${value}"; give ${allowed.join(" or ")}`);
+}
+
+/** @throws OptionError unless the device computes in this precision */
+export function requirePrecision(precision: Precision, device: string): void {
+  requireOneOf("precision", precision, ["fp32", "bf16", "fp16"]);
+  if (precision !== "fp16" || device !== "cpu") return;
+  throw new OptionError(
+    "precision fp16 needs a GPU: CPUs have no fast float16, and its gradients are scaled on GPUs only; " +
+      "use bf16, which needs no scaling, or fp32",
+  );
+}
+
+/** Runs a forward pass on a device in a precision. */
+export function createAutocast({ precision, device }: { precision: Precision; device: string }): <T>(fn: () => T) => T {
+  if (precision === "fp32") return (fn) => fn();
+  const dtype = precision === "bf16" ? "bfloat16" : "float16";
+  return (fn) => torch.autocast({ device: device.split(":")[0], dtype }, fn);
+}
