@@ -1,10 +1,10 @@
 import { EmojiDrawings } from "../data/datasets/emojiDrawings.js";
-import { VisionTransformer } from "../models/index.js";
+import { VisionTransformer, type Encoder } from "../models/index.js";
 import type { DemoFigures } from "../report/demoReport.js";
 import type { ChartPoint } from "../report/lineChart.js";
 import * as torch from "../torch/index.js";
 import type { Tensor } from "../torch/index.js";
-import { Embedder } from "./embedder.js";
+import { FeatureExtractor } from "./features.js";
 import { knnAccuracy, nearestNeighbours, recallAt } from "./knn.js";
 import { pretrain, type PretrainHooks } from "./pretrain.js";
 import type { PretrainOptions } from "./pretrainOptions.js";
@@ -85,7 +85,7 @@ export async function runDemo(source: EmojiDrawings, options: DemoOptions = {}, 
       onStart: async (run, moco) => {
         ({ stepsPerEpoch } = run);
         await hooks.onStart?.(run, moco);
-        before = await new Embedder(moco.baseEncoder, { batchSize: 256 }).features(source);
+        before = await features(moco.baseEncoder, source);
       },
       onStep: (step) => {
         losses.push({ x: step.epoch + step.stepInEpoch / stepsPerEpoch, y: step.loss });
@@ -93,21 +93,26 @@ export async function runDemo(source: EmojiDrawings, options: DemoOptions = {}, 
       },
     },
   );
-  const after = await new Embedder(moco.baseEncoder, { batchSize: 256 }).features(source);
+  const after = await features(moco.baseEncoder, source);
   moco.dispose();
-  const features = { before: before as Tensor, after };
   const result: DemoResult = {
-    random: judge(features.before, source),
+    random: judge(before!, source),
     trained: judge(after, source),
-    neighbours: neighbours(features, source, galleryRows),
+    neighbours: neighbours({ before: before!, after }, source, galleryRows),
     seconds: (performance.now() - started) / 1000,
     seed,
     epochs,
     losses,
   };
-  features.before.dispose();
-  features.after.dispose();
+  before!.dispose();
+  after.dispose();
   return result;
+}
+
+/** Class tokens [7572, D] of all drawings, each resized as a whole. */
+async function features(encoder: Encoder, source: EmojiDrawings): Promise<Tensor> {
+  const table = await new FeatureExtractor(encoder, { batchSize: 256 }).extract(source, { resizeShorter: null });
+  return table.features;
 }
 
 /**

@@ -1,7 +1,6 @@
-import { evaluationBatches, type ImageSource } from "../data/index.js";
-import { encoderFromFile, VisionTransformer, type Encoder } from "../models/index.js";
-import * as torch from "../torch/index.js";
-import type { Tensor } from "../torch/index.js";
+import type { ImageSource } from "../data/index.js";
+import { encoderFromFile, type Encoder } from "../models/index.js";
+import { FeatureExtractor } from "./features.js";
 import { readEncoder } from "./initialWeights.js";
 
 export interface EmbedderOptions {
@@ -25,14 +24,10 @@ export class EmbedError extends Error {
  * const [a, b] = await embedder.embed(["a.jpg", "b.jpg"]); // Float32Array each
  */
 export class Embedder {
-  readonly imageSize: number;
-  readonly #batchSize: number;
+  readonly #extractor: FeatureExtractor;
 
-  constructor(readonly encoder: Encoder, options: EmbedderOptions = {}) {
-    const own = encoder instanceof VisionTransformer ? encoder.imageSize[0] : 224;
-    this.imageSize = options.imageSize ?? own;
-    this.#batchSize = options.batchSize ?? 64;
-    encoder.eval();
+  constructor(readonly encoder: Encoder, { imageSize, batchSize }: EmbedderOptions = {}) {
+    this.#extractor = new FeatureExtractor(encoder, { imageSize, batchSize });
   }
 
   /**
@@ -63,26 +58,11 @@ export class Embedder {
       name: (index) => (typeof images[index] === "string" ? images[index] : `image ${index}`),
       image: (index) => images[index]!,
     };
-    const features = await this.features(source, { resizeShorter: Math.round((this.imageSize * 8) / 7) });
-    const data = features.data() as Float32Array;
-    features.dispose();
+    using table = await this.#extractor.extract(source);
+    const [bad] = table.bad;
+    if (bad) throw new EmbedError(`${bad.name} cannot be embedded: ${bad.reason}`);
+    const data = table.features.data() as Float32Array;
     return images.map((_, i) => data.slice(i * this.featureDim, (i + 1) * this.featureDim));
-  }
-
-  /**
-   * Features [length, featureDim] of all images of a source, float32, to be disposed of by the caller.
-   *
-   * @param options.resizeShorter see {@link evaluationBatches}; without it the whole image is resized to the input size
-   */
-  async features(source: ImageSource, options: { resizeShorter?: number } = {}): Promise<Tensor> {
-    using scope = torch.openScope();
-    const parts: Tensor[] = [];
-    for await (const { images, bad } of evaluationBatches(source, { ...options, imageSize: this.imageSize, batchSize: this.#batchSize })) {
-      parts.push(scope.run(() => torch.noGrad(() => this.encoder.forwardFeatures(images))));
-      images.dispose();
-      if (bad[0]) throw new EmbedError(`${bad[0].name} cannot be embedded: ${bad[0].reason}`);
-    }
-    return torch.keep(parts.length > 0 ? scope.run(() => torch.keep(torch.cat(parts))) : torch.empty([0, this.featureDim]));
   }
 
   /** Frees the encoder. */
