@@ -2,6 +2,7 @@
  * onnxruntime-node for tests: in a process of its own, since it takes no typed arrays of the contexts that Jest runs tests in.
  */
 import { fork, type ChildProcess } from "node:child_process";
+import { once } from "node:events";
 import { fileURLToPath } from "node:url";
 import { afterAll } from "@jest/globals";
 
@@ -20,7 +21,12 @@ export type OnnxAnswer = Record<string, { data: Float32Array; dims: readonly num
 /** Starts onnxruntime for the tests of a file; the returned function runs a model on one input. Requests go one after the other. */
 export function startOnnxRuntime(): (request: OnnxRequest) => Promise<OnnxAnswer> {
   let child: ChildProcess | null = null;
-  afterAll(() => void child?.kill());
+  afterAll(async () => {
+    if (child === null || child.exitCode !== null) return;
+    const ended = once(child, "exit");
+    child.kill();
+    await ended;
+  });
   return async (request) => {
     const runtime = (child ??= fork(fileURLToPath(new URL("./onnxRuntimeProcess.js", import.meta.url)), { serialization: "advanced" }));
     return new Promise((resolve, reject) => {

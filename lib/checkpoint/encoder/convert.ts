@@ -49,12 +49,15 @@ export interface Conversion {
 }
 
 /**
- * Takes the encoder out of a checkpoint of any known kind and writes it for another program. Values and dtypes stay as they are.
+ * Takes the encoder out of a checkpoint of any known kind and writes it for another program. Values and dtypes stay as they are,
+ * except in ONNX models, whose weights have the type of `onnx.precision`.
  *
  * @param input a file, or a folder of Hugging Face's
  * @param output appears complete or not at all: a file, or a folder for "huggingface"
  * @throws CheckpointError, ConvertError, and OutputExistsError without `force`
- * @example await convertCheckpoint("checkpoint_0299.pth.tar", "vit-s.pth", { to: "timm" })
+ * @example
+ * await convertCheckpoint("checkpoint_0299.pth.tar", "vit-s.pth", { to: "timm" });
+ * await convertCheckpoint("checkpoint_0299.pth.tar", "vit-s.onnx", { to: "onnx", onnx: { precision: "int8" } });
  */
 export async function convertCheckpoint(input: string, output: string, options: ConvertOptions): Promise<Conversion> {
   const { to, which = "base", numHeads, force = false, onnx = {}, files } = options;

@@ -25,7 +25,7 @@ export function convolveAndNormalise(
   const part = (name: string): Tensor => state.get(`${norm}.${name}`)!.to("float64");
   const scale = (): Tensor => part("weight").div(part("running_var").add(BATCH_NORM_EPS).sqrt()) as Tensor;
   return convolve(graph, x, weight.shape, options, {
-    weight: graph.weight(`${convolution}.weight`, weight.shape, 0, () => weight.to("float64").mul(scale().reshape([-1, 1, 1, 1]))),
+    weight: graph.weight(`${convolution}.weight`, weight.shape, 0, () => weight.mul(scale().reshape([-1, 1, 1, 1]))), // float64
     bias: graph.parameter(`${convolution}.bias`, [weight.size(0)], () => part("bias").sub(part("running_mean").mul(scale()))),
   });
 }

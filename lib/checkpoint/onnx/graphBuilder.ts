@@ -116,18 +116,30 @@ export class GraphBuilder {
   }
 }
 
+/** From here on a value is infinite in float16: half a step above the largest, 65504. */
+const FLOAT16_END = 65520;
+
 function rounded(name: string, values: Tensor, elementType: "float32" | "float16"): Tensor {
-  const result = values.to(elementType);
   // NaN and infinity of the checkpoint itself stay what they are.
-  const lost = torch.logicalAnd(torch.isfinite(values), torch.logicalNot(torch.isfinite(result))).any().item();
-  if (lost) {
-    throw new ConvertError(`${name} has values beyond the largest of ${elementType}; choose the precision float32 (--precision float32)`);
+  const magnitude = largestMagnitude(values);
+  if (elementType === "float16" && Number.isFinite(magnitude) && magnitude >= FLOAT16_END) {
+    throw new ConvertError(
+      `${name} has values up to ${magnitude.toPrecision(3)}, and those of float16 end at 65504; choose the precision float32 ` +
+      "(--precision float32)",
+    );
   }
-  return result;
+  return values.to(elementType);
+}
+
+/** NaN where any value is. */
+function largestMagnitude(values: Tensor): number {
+  if (values.numel() === 0) return 0;
+  const [least, most] = torch.aminmax(values) as [Tensor, Tensor];
+  return Math.max(-(least.item() as number), most.item() as number);
 }
 
 function requireFinite(name: string, values: Tensor): Tensor {
-  if (torch.isfinite(values).all().item()) return values;
+  if (Number.isFinite(largestMagnitude(values))) return values;
   throw new ConvertError(
     `${name} has values that are not finite, of which no scale for int8 can be told; take an earlier checkpoint, or look at this one ` +
     "with moco inspect",

@@ -54,7 +54,8 @@ function addClassAndPosition(graph: GraphBuilder, patches: Value, state: State):
   const padded = graph.apply("Pad", [patches, graph.shape([0, 1, 0, 0, 0, 0])]);
   const [classToken, positions] = [state.get("cls_token")!, state.get("pos_embed")!];
   const added = graph.parameter("cls_token_and_pos_embed", positions.shape, () => {
-    const [first, rest] = [positions.narrow(1, 0, 1), positions.narrow(1, 1, positions.size(1) - 1)];
+    const wide = positions.to("float32"); // the sum is not to be rounded to a checkpoint's half precision
+    const [first, rest] = [wide.narrow(1, 0, 1), wide.narrow(1, 1, wide.size(1) - 1)];
     return torch.cat([first.add(classToken.reshape(first.shape)), rest], 1);
   });
   return graph.apply("Add", [padded, added]);

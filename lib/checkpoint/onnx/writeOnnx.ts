@@ -31,7 +31,7 @@ export interface WrittenOnnx {
 
 /**
  * Writes an encoder as an ONNX model, whose weights are in the file. Batch normalisations are folded into the convolutions before them. One
- * weight after the other is converted and written: besides what was read, the largest is in memory.
+ * weight after the other is converted and written: besides what was read, copies of one of them are in memory.
  *
  * @param path appears complete or not at all
  * @throws ConvertError for what the graph lacks and for models of 2 GiB and more; CheckpointError where the file cannot be written
