@@ -51,7 +51,8 @@ const affine: Partial<Record<OperationName, (argument: number, size: Size) => Af
 
 /** PIL's `rotate` about the centre, sine and cosine rounded to 15 decimals as there. */
 function rotation(degrees: number, { height, width }: Size): Affine {
-  const angle = -(((degrees % 360) + 360) % 360) * (Math.PI / 180);
+  const turned = degrees % 360;
+  const angle = -(turned < 0 ? turned + 360 : turned) * (Math.PI / 180);
   const rounded = (value: number): number => Number(value.toFixed(15));
   const a = rounded(Math.cos(angle)), b = rounded(Math.sin(angle)), d = rounded(-Math.sin(angle)), e = rounded(Math.cos(angle));
   const right = width / 2, down = height / 2;
