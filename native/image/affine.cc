@@ -182,8 +182,16 @@ MOCO_AVX2 int transformRowAvx2(const PaddedTile& in, const Affine& affine, int y
       _mm_setr_epi8(0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1);
   const size_t row = static_cast<size_t>(y) * static_cast<size_t>(out.width);
   const int whole = out.width / 4 * 4;
-  for (int x = 0; x < whole; x += 4) {
-    const __m256d xAt = _mm256_add_pd(_mm256_set1_pd(x + 0.5), _mm256_setr_pd(0, 1, 2, 3));
+  const uint8_t* const from[3] = {in.plane(0), in.plane(1), in.plane(2)};
+  uint8_t* const to[3] = {out.plane(0) + row, out.plane(1) + row, out.plane(2) + row};
+  __m256d fill[3];
+  uint32_t fourFills[3];
+  for (int c = 0; c < 3; ++c) {
+    fill[c] = _mm256_set1_pd(affine.fill[static_cast<size_t>(c)]);
+    std::memset(&fourFills[c], affine.fill[static_cast<size_t>(c)], 4);
+  }
+  __m256d xAt = _mm256_setr_pd(0.5, 1.5, 2.5, 3.5);
+  for (int x = 0; x < whole; x += 4, xAt = _mm256_add_pd(xAt, _mm256_set1_pd(4))) {
     const __m256d xIn = _mm256_add_pd(
         _mm256_add_pd(_mm256_mul_pd(_mm256_set1_pd(m[0]), xAt), xDown), _mm256_set1_pd(m[2]));
     const __m256d yIn = _mm256_add_pd(
@@ -192,12 +200,8 @@ MOCO_AVX2 int transformRowAvx2(const PaddedTile& in, const Affine& affine, int y
         _mm256_and_pd(_mm256_cmp_pd(xIn, zero, _CMP_GE_OQ), _mm256_cmp_pd(xIn, width, _CMP_LT_OQ)),
         _mm256_and_pd(_mm256_cmp_pd(yIn, zero, _CMP_GE_OQ),
                       _mm256_cmp_pd(yIn, height, _CMP_LT_OQ)));
-    const int insiders = _mm256_movemask_pd(inside);
-    const size_t to = row + static_cast<size_t>(x);
-    if (insiders == 0) {
-      for (int c = 0; c < 3; ++c) {
-        std::memset(out.plane(c) + to, affine.fill[static_cast<size_t>(c)], 4);
-      }
+    if (_mm256_movemask_pd(inside) == 0) {
+      for (int c = 0; c < 3; ++c) std::memcpy(to[c] + x, &fourFills[c], 4);
       continue;
     }
     const __m256d xFrom = _mm256_sub_pd(xIn, half);
@@ -211,12 +215,11 @@ MOCO_AVX2 int transformRowAvx2(const PaddedTile& in, const Affine& affine, int y
     const __m128i places = _mm256_cvttpd_epi32(place);
     for (int c = 0; c < 3; ++c) {
       const __m256d values = valuesAvx2<kInterpolation, kAlong>(
-          in.plane(c), static_cast<std::ptrdiff_t>(in.stride()), places, dx, dy);
+          from[c], static_cast<std::ptrdiff_t>(in.stride()), places, dx, dy);
       const __m256d within = _mm256_min_pd(_mm256_max_pd(values, zero), _mm256_set1_pd(255));
-      const __m256d fill = _mm256_set1_pd(affine.fill[static_cast<size_t>(c)]);
-      const __m128i bytes = _mm256_cvttpd_epi32(_mm256_blendv_pd(fill, within, inside));
+      const __m128i bytes = _mm256_cvttpd_epi32(_mm256_blendv_pd(fill[c], within, inside));
       const int32_t four = _mm_cvtsi128_si32(_mm_shuffle_epi8(bytes, firstBytes));
-      std::memcpy(out.plane(c) + to, &four, 4);
+      std::memcpy(to[c] + x, &four, 4);
     }
   }
   return whole;

@@ -9,7 +9,7 @@
 namespace moco::image {
 namespace {
 
-constexpr size_t kBlocks = 16;
+constexpr size_t kBlocks = 64;
 constexpr size_t kWords = 4;
 // Where the noise begins among a key's blocks; what TypeScript draws with the key comes before.
 constexpr uint32_t kFirstBlock = uint32_t{1} << 31;
