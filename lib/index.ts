@@ -1,7 +1,10 @@
 /** MoCo v3 on libtorch: train an image encoder without labels, and use it. */
 export { createMoCo, MoCo, type CreateMoCoOptions } from "./moco/index.js";
 export { createModel, architectures, type CreateModelOptions } from "./models/index.js";
-export { Embedder, EmbedError, type EmbedderOptions } from "./train/embedder.js";
+export { Embedder, type EmbedderOptions, type EmbedOptions } from "./train/embedder/embedder.js";
+export { EmbedderClosedError, EmbedError, EmbedQueueFullError } from "./train/embedder/errors.js";
+export { FeatureError, FeatureExtractor, type FeatureLayer, type FeatureOptions } from "./train/features.js";
+export { loadFrozenEncoder, type FrozenEncoder, type FrozenEncoderOptions } from "./train/frozenEncoder.js";
 export { embeddingEndings, readEmbeddings, writeEmbeddings } from "./train/embeddings/embeddingFile.js";
 export { EmbeddingFileError, type EmbeddingChunk, type EmbeddingRows, type Embeddings } from "./train/embeddings/embeddings.js";
 export { pretrain, type PretrainHooks, type PretrainResult } from "./train/pretrain.js";
