@@ -7,6 +7,8 @@ export { FeatureError, FeatureExtractor, type FeatureLayer, type FeatureOptions 
 export { loadFrozenEncoder, type FrozenEncoder, type FrozenEncoderOptions } from "./train/frozenEncoder.js";
 export { embeddingEndings, readEmbeddings, writeEmbeddings } from "./train/embeddings/embeddingFile.js";
 export { EmbeddingFileError, type EmbeddingChunk, type EmbeddingRows, type Embeddings } from "./train/embeddings/embeddings.js";
+export { embedImages, type EmbedImagesHooks, type EmbedImagesOptions, type EmbedImagesResult } from "./train/embedImages.js";
+export { EmbedResumeError } from "./train/embeddings/partialEmbeddings.js";
 export { pretrain, type PretrainHooks, type PretrainResult } from "./train/pretrain.js";
 export { OptionError, type Precision } from "./train/options.js";
 export type { PretrainOptions } from "./train/pretrainOptions.js";
