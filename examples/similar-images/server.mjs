@@ -69,9 +69,14 @@ server.setErrorHandler((error, _request, reply) => {
   return reply.code(code).send({ error: code === 500 ? "the picture could not be compared" : error.message });
 });
 
-// Requests that have begun are answered; then the embedder's thread ends, and with it the process.
+// Requests that have begun are answered, on connections that end with that; then the embedder's thread ends, and with it the process.
+let closing = false;
+server.addHook("onSend", async (_request, reply) => {
+  if (closing) reply.header("connection", "close");
+});
 for (const signal of ["SIGINT", "SIGTERM"]) {
   process.once(signal, async () => {
+    closing = true;
     await server.close();
     await embedder.dispose();
   });
