@@ -7,7 +7,7 @@
  */
 import { parseArgs } from "node:util";
 import Fastify from "fastify";
-import { Embedder, EmbedError, EmbedQueueFullError } from "moco-v3";
+import { Embedder, EmbedderClosedError, EmbedError, EmbedQueueFullError } from "moco-v3";
 import { SimilarImages } from "./similarImages.mjs";
 
 const { values: options } = parseArgs({
@@ -64,6 +64,8 @@ server.get("/health", async (_request, reply) => {
 server.setErrorHandler((error, _request, reply) => {
   if (error instanceof EmbedQueueFullError) return reply.code(503).header("retry-after", "1").send({ error: "busy; try again" });
   if (error instanceof EmbedError) return reply.code(422).send({ error: error.message });
+  if (error instanceof EmbedderClosedError) return reply.code(503).send({ error: "the encoder has ended" });
+  if (error.name === "AbortError") return reply.code(499).send(); // nobody reads it
   const code = error.statusCode ?? 500;
   if (code === 500) console.error(error);
   return reply.code(code).send({ error: code === 500 ? "the picture could not be compared" : error.message });
