@@ -132,14 +132,9 @@ export class FeatureExtractor {
     const { batchSize } = this;
     const { resizeShorter, ...rest } = options;
     for await (const { images, ...facts } of evaluationBatches(source, { batchSize, ...rest, ...this.preparation(resizeShorter) })) {
-      const features = facts.indices.length > 0 ? this.forward(images) : torch.empty([0, this.dim]);
+      const features = facts.indices.length > 0 ? this.forward(images) : torch.empty([0, this.dim], { device: this.device });
       images.dispose();
-      torch.keep(features);
-      const row = rowNotFinite(features);
-      if (row !== null) {
-        features.dispose();
-        throw new FeatureError(notFinite(facts.names[row]!));
-      }
+      requireFiniteFeatures(torch.keep(features), (row) => facts.names[row]!);
       yield { ...facts, features };
     }
   }
@@ -149,7 +144,7 @@ export class FeatureExtractor {
     const parts: FeatureBatch[] = [];
     try {
       for await (const batch of this.batches(source, options)) parts.push(batch);
-      const features = torch.keep(parts.length > 0 ? torch.cat(parts.map((part) => part.features)) : torch.empty([0, this.dim]));
+      const features = torch.keep(parts.length > 0 ? torch.cat(parts.map((part) => part.features)) : torch.empty([0, this.dim], { device: this.device }));
       return {
         features, indices: parts.flatMap(({ indices }) => indices), names: parts.flatMap(({ names }) => names),
         labels: parts.flatMap(({ labels }) => labels), bad: parts.flatMap(({ bad }) => bad), [Symbol.dispose]: () => features.dispose(),
@@ -160,12 +155,19 @@ export class FeatureExtractor {
   }
 }
 
-/** The first row with a value that is no finite number, or null. */
-export function rowNotFinite(features: Tensor): number | null {
-  if (features.size(0) === 0) return null;
+/**
+ * Makes sure that features are finite numbers; they are disposed of where they are not.
+ *
+ * @param features [N, D]
+ * @param nameOf how to call a row's image
+ * @throws FeatureError that names the first image whose features are not
+ */
+export function requireFiniteFeatures(features: Tensor, nameOf: (row: number) => string): void {
   const finite = torch.scope(() => torch.isfinite(features).all(1).toArray() as boolean[]);
   const row = finite.indexOf(false);
-  return row < 0 ? null : row;
+  if (row < 0) return;
+  features.dispose();
+  throw new FeatureError(notFinite(nameOf(row)));
 }
 
 /** Says of an image that its features are not finite, and what to do. */
