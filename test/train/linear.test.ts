@@ -101,9 +101,12 @@ describe("a linear probe of real digits", () => {
       },
     });
     const data: LabelledSplits = { classes, train: streamed(train), val: streamed(val!) };
-    const { result } = await runProbe({ data, pretrained, epochs: 1 });
-    expect([result.steps, result.evaluation!.images]).toEqual([stepsPerEpoch, 80]);
+    const { result } = await runProbe({ data, pretrained, epochs: 3, cacheFeatures: true });
+    expect([result.steps, result.evaluation!.images]).toEqual([3 * stepsPerEpoch, 80]);
     expect(result.evaluation!.acc1).toBeGreaterThan(20);
+    expect((await runProbe({ data, pretrained, epochs: 1 })).steps).toHaveLength(stepsPerEpoch);
+    const judged = await runProbe({ data, resume: whole, evaluate: true });
+    expect(judged.result.evaluation!.acc1).toBe(reference.result.evaluation!.acc1);
   });
 });
 
