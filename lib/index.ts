@@ -3,6 +3,13 @@ export { createMoCo, MoCo, type CreateMoCoOptions } from "./moco/index.js";
 export { createModel, architectures, type CreateModelOptions } from "./models/index.js";
 export { Embedder, EmbedError, type EmbedderOptions } from "./train/embedder.js";
 export { pretrain, type PretrainHooks, type PretrainResult } from "./train/pretrain.js";
+export { linearProbe, type LinearProbeHooks, type LinearProbeResult } from "./train/linear.js";
+export type { LinearProbeOptions } from "./train/linearOptions.js";
+export type { HeadResult } from "./train/headRace.js";
+export { FrozenWeightsError } from "./train/frozenWeights.js";
+export {
+  evaluateClassifier, EvaluationError, type EvaluateOptions, type Evaluation,
+} from "./train/evaluateClassifier.js";
 export { OptionError, type Precision } from "./train/options.js";
 export type { PretrainOptions } from "./train/pretrainOptions.js";
 export { CheckpointSaveError } from "./train/checkpointFolder.js";
