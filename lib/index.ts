@@ -10,6 +10,13 @@ export { EmbeddingFileError, type EmbeddingChunk, type EmbeddingRows, type Embed
 export { embedImages, type EmbedImagesHooks, type EmbedImagesOptions, type EmbedImagesResult } from "./train/embedImages.js";
 export { EmbedResumeError } from "./train/embeddings/partialEmbeddings.js";
 export { pretrain, type PretrainHooks, type PretrainResult } from "./train/pretrain.js";
+export { linearProbe, type LinearProbeHooks, type LinearProbeResult } from "./train/linear.js";
+export type { LinearProbeOptions } from "./train/linearOptions.js";
+export type { HeadResult } from "./train/headRace.js";
+export { FrozenWeightsError } from "./train/frozenWeights.js";
+export {
+  evaluateClassifier, EvaluationError, type EvaluateOptions, type Evaluation,
+} from "./train/evaluateClassifier.js";
 export { OptionError, type Precision } from "./train/options.js";
 export type { PretrainOptions } from "./train/pretrainOptions.js";
 export { CheckpointSaveError } from "./train/checkpointFolder.js";
