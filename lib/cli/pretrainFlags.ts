@@ -48,6 +48,9 @@ export interface PretrainFlags {
   init?: string;
   saveInBackground: boolean;
   stopAfter?: number;
+  knnEvery?: number;
+  knnData?: string;
+  knnImages?: number;
   config?: string;
   quiet?: boolean;
   json?: boolean;
@@ -115,6 +118,9 @@ export function addPretrainFlags(command: Command): Command {
     flag("--no-save-in-background", "let the training wait while a checkpoint is written; needs less memory"),
     flag("--init <file>", "begin with the encoder in a checkpoint of any kind that moco convert reads"),
     whole("--stop-after <steps>", "save and stop after so many steps of this run", 1),
+    whole("--knn-every <n>", "judge the encoder by kNN after every so many epochs, and after the last; needs labels", 1),
+    flag("--knn-data <dir>", "labelled images to judge by (default: the training's own)"),
+    whole("--knn-images <n>", "judge by only so many images, at random, always the same ones (default: all)", 1),
     flag("--config <file>", "JSON file with flags as keys, such as {\"arch\": \"vit_small\", \"batch-size\": 256}; flags win"),
     flag("--quiet", "no progress"),
     flag("--json", "print the result as JSON"),
@@ -172,6 +178,9 @@ export function toPretrainOptions(data: string, flags: PretrainFlags): PretrainO
     saveInBackground: flags.saveInBackground,
     init: flags.init,
     stopAfter: flags.stopAfter,
+    knnEvery: flags.knnEvery,
+    knnData: flags.knnData,
+    knnImages: flags.knnImages,
   };
 }
 
