@@ -17,5 +17,5 @@ export { OutputExistsError } from "./encoder/outputPath.js";
 export { convertTargets, type ConvertTarget } from "./encoder/targets.js";
 export { ConvertError } from "./encoder/convertError.js";
 export { specOf, type EncoderSpec } from "./encoder/encoderSpec.js";
-export { sizesOf } from "./encoder/backbone.js";
+export { encoderState, sizesOf } from "./encoder/backbone.js";
 export { architectureNames, type EncoderSizes } from "./encoder/architecture.js";
