@@ -9,12 +9,14 @@ import { asUsageError } from "./usageError.js";
 
 interface Flags extends ComparisonFlags {
   threshold: number;
+  raw?: boolean;
 }
 
 const HELP = `
-Any two images of a group are at least --threshold similar (cosine similarity of their features, at most 1), so all but one of a group can go;
-images that are linked only through others are in groups of their own. Nothing is deleted. Copies that were resized, compressed again or
-cropped a little come out above 0.95 with most trained encoders; look at what --threshold 0.9 finds besides, and choose.
+Any two images of a group are at least --threshold similar, so all but one of a group can go; images that are linked only through others are
+in groups of their own. Nothing is deleted. Similarity is the cosine of two feature vectors after the mean of all has been taken away, at most 1:
+images with nothing in common come out around 0, copies that were resized, compressed again or cropped a little at 0.97 to 1. Look at what
+--threshold 0.9 finds besides, and choose.
 
 Examples:
   $ moco dedup photos --pretrained runs/vits
@@ -27,8 +29,9 @@ export function register(program: Command): void {
     .description("find groups of images that are nearly the same; nothing is deleted")
     .argument("<IMAGES>", "images as moco pretrain takes them, or an embeddings file (.npy, .parquet, .jsonl, .safetensors)")
     .addOption(
-      new Option("--threshold <similarity>", "similarity from which on two images are nearly the same").argParser(numberIn({ above: 0, most: 1 })).default(0.95),
-    );
+      new Option("--threshold <similarity>", "similarity from which on two images are nearly the same").argParser(numberIn({ above: 0, most: 1 })).default(0.97),
+    )
+    .option("--raw", "compare features as they are, without taking away their mean: any two images may then be 0.99 similar");
   addComparisonFlags(command).addHelpText("after", HELP).action(run);
 }
 
@@ -38,7 +41,7 @@ async function run(images: string, flags: Flags): Promise<void> {
   const progress = showProgress(flags);
   let result: DuplicatesResult;
   try {
-    result = await findDuplicates(images, { ...toComparedOptions(flags), threshold: flags.threshold, onProgress: progress.show });
+    result = await findDuplicates(images, { ...toComparedOptions(flags), threshold: flags.threshold, raw: flags.raw, onProgress: progress.show });
   } catch (error) {
     throw asUsageError(error);
   } finally {

@@ -6,7 +6,7 @@ import { gatherFeatures, type FeatureBank } from "./featureBank.js";
 import type { FeatureExtractor } from "./features.js";
 import { loadExtractor, type LoadExtractorOptions } from "./loadExtractor.js";
 import {
-  defaultThreshold, NearestError, NearestImages, type DuplicateGroup, type Neighbour, type NearestOptions, type NearestProgress,
+  defaultThreshold, NearestError, NearestImages, type DuplicateGroup, type DuplicateOptions, type Neighbour, type NearestOptions, type NearestProgress,
 } from "./nearest.js";
 import { OptionError, requireRange } from "./options.js";
 
@@ -76,12 +76,12 @@ export async function searchImages(queries: readonly string[], options: SearchIm
  * @throws the errors of images and checkpoint, and as `NearestImages`
  */
 export async function findDuplicates(
-  images: string, { threshold = defaultThreshold, ...options }: ComparedImagesOptions & { threshold?: number },
+  images: string, { threshold = defaultThreshold, raw, ...options }: ComparedImagesOptions & DuplicateOptions,
 ): Promise<DuplicatesResult> {
   requireRange("threshold", threshold, Number.MIN_VALUE, 1);
   using compared = await ComparedImages.open(images, options);
   const { nearest, bad } = compared;
-  const groups = await nearest.duplicates({ threshold });
+  const groups = await nearest.duplicates({ threshold, raw });
   return { groups, images: nearest.length, threshold, approximate: nearest.isApproximate, bad };
 }
 

@@ -15,9 +15,9 @@ export const mostPairs = 20_000_000;
 export class TooManyPairsError extends Error {
   override readonly name = "TooManyPairsError";
 
-  constructor(threshold: number, images: number) {
+  constructor(pairs: number, threshold: number, images: number) {
     super(
-      `more than ${mostPairs.toLocaleString("en")} pairs of the ${images.toLocaleString("en")} images are at least ${threshold} similar, so that ` +
+      `more than ${pairs.toLocaleString("en")} pairs of the ${images.toLocaleString("en")} images are at least ${threshold} similar, so that ` +
       "threshold does not tell copies from others with these features; choose a higher --threshold",
     );
   }
@@ -32,15 +32,16 @@ export class SimilarPairs {
   /** For each row the earlier row that it is a copy of, or -1. Copies are in no pairs: what the other is similar to, so are they. */
   readonly copyOf: Int32Array;
 
-  constructor(rows: number, private readonly threshold: number) {
+  /** @param limit pairs that are kept at most */
+  constructor(rows: number, private readonly threshold: number, private readonly limit = mostPairs) {
     this.copyOf = new Int32Array(rows).fill(-1);
   }
 
   /** @throws TooManyPairsError */
   add(a: number, b: number, similarity: number): void {
     if (this.length === this.first.length) {
-      if (this.length >= mostPairs) this.#dropCopies();
-      if (this.length > 0.9 * mostPairs) throw new TooManyPairsError(this.threshold, this.copyOf.length);
+      if (this.length >= this.limit) this.#dropCopies();
+      if (this.length > 0.9 * this.limit) throw new TooManyPairsError(this.limit, this.threshold, this.copyOf.length);
       this.#grow();
     }
     this.first[this.length] = Math.min(a, b);
@@ -61,7 +62,7 @@ export class SimilarPairs {
   }
 
   #grow(): void {
-    const capacity = Math.min(2 * this.first.length, mostPairs);
+    const capacity = Math.min(2 * this.first.length, this.limit);
     const larger = <T extends Int32Array | Float32Array>(from: T, to: T): T => (to.set(from), to);
     if (capacity <= this.first.length) return;
     this.first = larger(this.first, new Int32Array(capacity));
@@ -94,38 +95,36 @@ export interface SimilarPairsOptions {
   onBlocks?(done: number, total: number): void;
 }
 
+/** Vectors that are compared, in blocks. */
+export interface ComparedRows {
+  count: number;
+  device: string;
+  /** Rows from `first` on, float32 [size, D], each of length 1. */
+  block(first: number, size: number): Tensor;
+}
+
 /**
  * All pairs of rows whose cosine similarity is at least `threshold`; exact, every pair once, in blocks. Other work gets its turn in between.
  *
- * @param vectors [N, D] of float32
- * @param scales [N], factors that scale the rows to length 1
  * @throws TooManyPairsError
  */
-export async function findSimilarPairs(vectors: Tensor, scales: Tensor, { threshold, onBlocks }: SimilarPairsOptions): Promise<SimilarPairs> {
-  const count = vectors.size(0);
+export async function findSimilarPairs({ count, device, block }: ComparedRows, { threshold, onBlocks }: SimilarPairsOptions): Promise<SimilarPairs> {
   const pairs = new SimilarPairs(count, threshold);
-  const side = blockRows[vectors.device === "cpu" ? "cpu" : "gpu"];
+  const side = blockRows[device === "cpu" ? "cpu" : "gpu"];
   const blocks = Math.ceil(count / side);
   const total = (blocks * (blocks + 1)) / 2;
+  const rowsOf = (i: number): Tensor => torch.scope(() => torch.noGrad(() => block(i * side, Math.min(side, count - i * side))));
   let done = 0;
   for (let i = 0; i < blocks; i++) {
-    using rows = unitBlock(vectors, scales, i * side, Math.min(side, count - i * side));
+    using rows = torch.keep(rowsOf(i));
     for (let j = i; j < blocks; j++) {
-      const hits = torch.scope(() => torch.noGrad(() => {
-        const block = torch.mm(rows, j === i ? rows.t() : vectors.narrow(0, j * side, Math.min(side, count - j * side)).t());
-        if (j > i) block.mul_(scales.narrow(0, j * side, block.size(1)));
-        return hitsIn(block, threshold);
-      }));
+      const hits = torch.scope(() => hitsIn(torch.mm(rows, (j === i ? rows : rowsOf(j)).t()), threshold));
       if (hits !== null) collect(pairs, hits, i * side, j * side);
       onBlocks?.(++done, total);
       await nextTurn();
     }
   }
   return pairs.finish();
-}
-
-function unitBlock(vectors: Tensor, scales: Tensor, first: number, size: number): Tensor {
-  return torch.keep(torch.scope(() => torch.noGrad(() => vectors.narrow(0, first, size).mul(scales.narrow(0, first, size).unsqueeze(1)))));
 }
 
 interface Hits {

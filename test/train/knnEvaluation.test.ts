@@ -2,7 +2,7 @@ import { mkdirSync, readdirSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "@jest/globals";
 import { LabelledDataError } from "../../lib/data/index.js";
-import { Embedder } from "../../lib/train/embedder.js";
+import { Embedder } from "../../lib/train/embedder/embedder.js";
 import { FeatureError } from "../../lib/train/features.js";
 import { evaluateKnn, type KnnProgress } from "../../lib/train/knnEvaluation.js";
 import { OptionError } from "../../lib/train/options.js";
