@@ -9,6 +9,16 @@ export { embeddingEndings, readEmbeddings, writeEmbeddings } from "./train/embed
 export { EmbeddingFileError, type EmbeddingChunk, type EmbeddingRows, type Embeddings } from "./train/embeddings/embeddings.js";
 export { embedImages, type EmbedImagesHooks, type EmbedImagesOptions, type EmbedImagesResult } from "./train/embedImages.js";
 export { EmbedResumeError } from "./train/embeddings/partialEmbeddings.js";
+export { evaluateKnn, type KnnEvaluation, type KnnEvaluationOptions, type KnnProgress } from "./train/knnEvaluation.js";
+export type { KnnScore } from "./train/knn.js";
+export {
+  NearestError, NearestImages, type DuplicateGroup, type DuplicateOptions, type Neighbour, type NearestOptions, type NearestProgress,
+} from "./train/nearest.js";
+export {
+  findDuplicates, searchImages, type ComparedImagesOptions, type DuplicatesResult, type SearchImagesOptions, type SearchResult,
+} from "./train/searchImages.js";
+export { TooManyPairsError } from "./train/similarPairs.js";
+export { IndexFileError, MissingPackageError } from "./train/approximateIndex.js";
 export { pretrain, type PretrainHooks, type PretrainResult } from "./train/pretrain.js";
 export { linearProbe, type LinearProbeHooks, type LinearProbeResult } from "./train/linear.js";
 export type { LinearProbeOptions } from "./train/linearOptions.js";

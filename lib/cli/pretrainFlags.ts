@@ -22,6 +22,9 @@ export interface PretrainFlags extends TrainingFlags {
   keep?: number;
   keepEvery?: number;
   init?: string;
+  knnEvery?: number;
+  knnData?: string;
+  knnImages?: number;
 }
 
 export type SaveInterval = { epochs: number } | { steps: number };
@@ -72,6 +75,9 @@ export function addPretrainFlags(command: Command): Command {
     shared.noBackground(),
     flag("--init <file>", "begin with the encoder in a checkpoint of any kind that moco convert reads"),
     shared.stopAfter(),
+    whole("--knn-every <n>", "judge the encoder by kNN after every so many epochs, and after the last; needs labels", 1),
+    flag("--knn-data <dir>", "labelled images to judge by (default: the training's own)"),
+    whole("--knn-images <n>", "judge by only so many images, at random, always the same ones (default: all)", 1),
     shared.config(),
     shared.quiet(),
     shared.json(),
@@ -125,6 +131,9 @@ export function toPretrainOptions(data: string, flags: PretrainFlags): PretrainO
     saveInBackground: flags.saveInBackground,
     init: flags.init,
     stopAfter: flags.stopAfter,
+    knnEvery: flags.knnEvery,
+    knnData: flags.knnData,
+    knnImages: flags.knnImages,
   };
 }
 
