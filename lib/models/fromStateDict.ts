@@ -2,7 +2,7 @@ import { sizesOf, type EncoderSpec } from "../checkpoint/index.js";
 import * as torch from "../torch/index.js";
 import type { Tensor } from "../torch/index.js";
 import type { Encoder } from "./encoder.js";
-import { ModelConfigError, type ImageSize } from "./errors.js";
+import { ModelConfigError, requireNoDropPath, type ImageSize } from "./errors.js";
 import { patchGrid } from "./patchEmbed.js";
 import { interpolatePositions } from "./positionInterpolation.js";
 import { ResNet } from "./resnet.js";
@@ -73,7 +73,7 @@ export function encoderFromFile(
 ): Encoder {
   const { sizes } = spec;
   if (sizes.family === "resnet") {
-    if (dropPath) throw new ModelConfigError(`dropPath is ${dropPath}: a ResNet has no stochastic depth here; leave it out, or give 0.`);
+    requireNoDropPath(dropPath);
     return encoderFromStateDict(backbone, spec);
   }
   if (spec.numHeads === null) {
