@@ -1,4 +1,4 @@
-import { backboneOf, disposeTensors, recogniseCheckpoint, specOf, type ReadEncoder } from "../checkpoint/index.js";
+import { backboneOf, recogniseCheckpoint, specOf, type ReadEncoder } from "../checkpoint/index.js";
 import { createModel, encoderFromFile, VisionTransformer, type Encoder } from "../models/index.js";
 import { init, Linear } from "../nn/index.js";
 import * as torch from "../torch/index.js";
@@ -60,6 +60,7 @@ export function newClassifier(from: ReadEncoder | null, options: ClassifierOptio
 export function savedClassifier(saved: SavedSupervised, options: ClassifierOptions & { train: boolean }): Classifier {
   const recognised = recogniseCheckpoint(saved.value);
   const backbone = backboneOf(recognised);
+  const ofFile = new Set(recognised.state.values());
   try {
     const spec = specOf(recognised, backbone);
     const arch = saved.arch ?? "custom";
@@ -88,7 +89,7 @@ export function savedClassifier(saved: SavedSupervised, options: ClassifierOptio
     });
     return built;
   } finally {
-    disposeTensors(backbone);
+    for (const tensor of backbone.values()) if (!ofFile.has(tensor)) tensor.dispose();
   }
 }
 

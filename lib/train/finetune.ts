@@ -1,6 +1,7 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import {
-  cropAndFlip, drawMixing, isStream, mixImages, nameOf, openLabelledSplits, RandomStream, requireImages, requireLabels, ViewLoader, type BadImage,
+  drawMixing, isStream, mixImages, nameOf, openLabelledSplits, RandomStream, requireImages, requireLabels, supervisedRecipe, ViewLoader,
+  type BadImage,
 } from "../data/index.js";
 import type { Encoder } from "../models/index.js";
 import { clipGradients, fineTuningRateAt, GradScaler } from "../optim/index.js";
@@ -90,14 +91,16 @@ export async function finetune(options: FinetuneOptions, hooks: SupervisedHooks 
   await using recorder = new SupervisedRecorder(out, hooks);
   const judge = async (network: Encoder): Promise<Evaluation | null> => {
     const { precision, maxBad, exif, batchSize } = recipe;
+    const { interpolation: asked = "bicubic" } = recipe.augmentation;
+    const interpolation = asked === "random" ? "bicubic" : asked;
     const onBatch = (done: number): void => hooks.onEvaluationBatch?.(done, val!.length);
     return evaluateClassifier(network, val!, {
-      numClasses: classes.length, imageSize, batchSize, device, precision, maxBad, exif, signal: hooks.signal, onBatch,
+      numClasses: classes.length, imageSize, batchSize, interpolation, device, precision, maxBad, exif, signal: hooks.signal, onBatch,
     });
   };
   try {
     for (const note of saved?.compareClasses(model.headKey, classes.length, classes) ?? []) hooks.onWarning?.(note);
-    await using loader = new ViewLoader<[Tensor]>(train, [cropAndFlip()], {
+    await using loader = new ViewLoader<[Tensor]>(train, [supervisedRecipe(recipe.augmentation)], {
       batchSize: evaluate ? 1 : recipe.batchSize, imageSize, seed, threads: recipe.workers, exif: recipe.exif, cache: recipe.cacheImages, maxBad: recipe.maxBad,
       knownBad: saved?.knownBad(train.length), pinMemory: device.startsWith("cuda"),
     });

@@ -1,5 +1,5 @@
 import { availableParallelism } from "node:os";
-import { checkMixing, type LabelledSplits, type MixingRecipe, type SupervisedAugmentation } from "../data/index.js";
+import { checkMixing, supervisedRecipe, type LabelledSplits, type MixingRecipe, type SupervisedAugmentation } from "../data/index.js";
 import { architectures, isArchitecture, UnknownArchitectureError, type Encoder } from "../models/index.js";
 import { AdamW, SGD, type FineTuningSchedule, type Optimizer } from "../optim/index.js";
 import {
@@ -183,6 +183,7 @@ function check(given: FinetuneRecipe, { workers = 1, images, shuffleBuffer, numC
   requireOneOf("schedule", given.schedule, ["step", "epoch"]);
   requirePrecision(given.precision, given.device);
   checkMixing(given.mixing);
+  supervisedRecipe(given.augmentation); // throws for what makes no sense
   if (arch !== null && arch !== "custom" && !isArchitecture(arch)) throw new UnknownArchitectureError(arch);
   if (pretrained !== null && resume !== null) {
     throw new OptionError(
