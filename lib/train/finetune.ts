@@ -9,10 +9,10 @@ import type { EndEntry, EvaluationEntry } from "../report/index.js";
 import * as torch from "../torch/index.js";
 import type { Tensor } from "../torch/index.js";
 import { findCheckpoint, requireFreshFolder, type Position } from "./checkpointFiles.js";
-import { newClassifier, savedClassifier } from "./classifier.js";
+import { newClassifier, savedClassifier, type Classifier } from "./classifier.js";
 import { evaluateClassifier, type Evaluation } from "./evaluateClassifier.js";
 import {
-  createFinetuneOptimizer, finetuneFacts, resolveFinetuneOptions, scheduleEpoch, scheduleOf, type FinetuneOptions,
+  createFinetuneOptimizer, evaluationInterpolation, finetuneFacts, resolveFinetuneOptions, scheduleEpoch, scheduleOf, type FinetuneOptions,
 } from "./finetuneOptions.js";
 import { furtherEntries, restoreFinetuning, tellDifferences } from "./finetuneState.js";
 import { FiniteGuard } from "./finiteGuard.js";
@@ -65,7 +65,7 @@ const dropPathStream = 0x64726f70;
  */
 export async function finetune(options: FinetuneOptions, hooks: SupervisedHooks = {}): Promise<FinetuneResult> {
   const recipe = resolveFinetuneOptions(options);
-  const { device, epochs, smoothing, evaluate } = recipe;
+  const { device, epochs, smoothing, out } = recipe;
   torch.retainFreedMemory();
   if (recipe.threads !== null) torch.setNumThreads(recipe.threads);
 
@@ -74,56 +74,48 @@ export async function finetune(options: FinetuneOptions, hooks: SupervisedHooks 
   const { classes, train, val } = typeof options.data === "string"
     ? await openLabelledSplits(options.data, { val: valPath, numClasses, length, shuffleBuffer })
     : options.data;
-  requireImages(train, evaluate ? 1 : recipe.batchSize);
+  requireImages(train, recipe.batchSize);
   const resumedFrom = recipe.resume === null ? null : findCheckpoint(recipe.resume);
-  const out = evaluate ? null : recipe.out;
   if (out !== null) requireFreshFolder(out, resumedFrom);
   using saved = resumedFrom === null ? null : await SavedSupervised.read(resumedFrom);
   using initial = recipe.pretrained === null ? null : await readEncoder(recipe.pretrained, { numHeads: recipe.numHeads ?? undefined });
-  for (const note of initial?.spec.notes ?? []) hooks.onWarning?.(note);
   const seed = recipe.seed ?? saved?.facts?.seed ?? randomSeed();
 
   torch.manualSeed(seed);
-  const wanted = { ...recipe, numClasses: classes.length };
-  const build = (): ReturnType<typeof newClassifier> =>
-    saved === null ? newClassifier(initial, wanted) : savedClassifier(saved, { ...wanted, train: !evaluate });
-  const { model, arch, imageSize, dropPath } = build();
-  await using recorder = new SupervisedRecorder(out, hooks);
-  const judge = async (network: Encoder): Promise<Evaluation | null> => {
-    const { precision, maxBad, exif, batchSize } = recipe;
-    const { interpolation: asked = "bicubic" } = recipe.augmentation;
-    const interpolation = asked === "random" ? "bicubic" : asked;
-    const onBatch = (done: number): void => hooks.onEvaluationBatch?.(done, val!.length);
-    return evaluateClassifier(network, val!, {
-      numClasses: classes.length, imageSize, batchSize, interpolation, device, precision, maxBad, exif, signal: hooks.signal, onBatch,
-    });
+  const build = (): Classifier => {
+    return saved === null ? newClassifier(initial, { ...recipe, classes }) : savedClassifier(saved, { ...recipe, classes, train: true });
   };
+  const { model, arch, imageSize, dropPath, notes } = build();
+  const judge = (network: Encoder): Promise<Evaluation | null> => evaluateClassifier(network, val!, {
+    ...recipe, numClasses: classes.length, imageSize, interpolation: evaluationInterpolation(recipe), signal: hooks.signal,
+    onBatch: (done) => hooks.onEvaluationBatch?.(done, val!.length),
+  });
+  await using recorder = new SupervisedRecorder(out, hooks);
   try {
-    for (const note of saved?.compareClasses(model.headKey, classes.length, classes) ?? []) hooks.onWarning?.(note);
+    for (const note of notes) hooks.onWarning?.(note);
     await using loader = new ViewLoader<[Tensor]>(train, [supervisedRecipe(recipe.augmentation)], {
-      batchSize: evaluate ? 1 : recipe.batchSize, imageSize, seed, threads: recipe.workers, exif: recipe.exif, cache: recipe.cacheImages, maxBad: recipe.maxBad,
-      knownBad: saved?.knownBad(train.length), pinMemory: device.startsWith("cuda"),
+      batchSize: recipe.batchSize, imageSize, seed, threads: recipe.workers, exif: recipe.exif, cache: recipe.cacheImages,
+      maxBad: recipe.maxBad, knownBad: saved?.knownBad(train.length), pinMemory: device.startsWith("cuda"),
     });
     const { stepsPerEpoch } = loader;
     const facts: RunFacts = {
       arch, seed, images: train.length, stepsPerEpoch, batchSize: recipe.batchSize, recipe: finetuneFacts(recipe, imageSize, dropPath),
     };
-    if (!evaluate) for (const each of tellDifferences(saved, facts)) hooks.onWarning?.(`not as in the run that is resumed: ${each}`);
+    for (const each of tellDifferences(saved, facts)) hooks.onWarning?.(`not as in the run that is resumed: ${each}`);
     using optimizer = createFinetuneOptimizer(model.to(device), recipe);
     using scaler = new GradScaler({ enabled: recipe.precision === "fp16", device });
     using guard = new FiniteGuard(model, scaler, recipe);
     using average = recipe.averageDecay === null ? null : new ModelAverage(model, build().model.to(device), recipe.averageDecay);
     const autocast = createAutocast(recipe);
     const start: Position = saved?.position ?? { epoch: 0, step: 0 };
-    if (saved !== null && !evaluate) {
-      for (const each of restoreFinetuning(saved, { model, optimizer, scaler, average })) hooks.onWarning?.(`begins anew: ${each}`);
-    }
+    const afresh = saved === null ? [] : restoreFinetuning(saved, { model, optimizer, scaler, average });
+    for (const each of afresh) hooks.onWarning?.(`begins anew: ${each}`);
     const bestAcc1 = saved?.bestAcc1 ?? 0;
     saved?.dispose();
     initial?.dispose();
 
     if (val === null) hooks.onWarning?.("there are no images to judge by, so nothing is evaluated: add val/ beside train/, or give some (val, --val)");
-    if (start.epoch >= epochs && !evaluate) hooks.onWarning?.(`nothing is left to do: ${start.epoch} of ${epochs} epochs are done; ask for more epochs`);
+    if (start.epoch >= epochs) hooks.onWarning?.(`nothing is left to do: ${start.epoch} of ${epochs} epochs are done; ask for more epochs`);
     const run = { facts, device, epochs, start, resumedFrom, bestAcc1, classes, background: recipe.saveInBackground, layout: "deit" as const };
     await recorder.start({
       ...run, knownBad: loader.bad.length, options: { ...recipe, arch, imageSize, dropPath, seed }, further: () => furtherEntries(scaler, average),
@@ -134,7 +126,7 @@ export async function finetune(options: FinetuneOptions, hooks: SupervisedHooks 
     let evaluation: EvaluationEntry | null = null;
     let stop: "interrupted" | "stop-after" | null = null;
     model.train();
-    training: for (let { epoch, step } = start; epoch < epochs && !evaluate; epoch++, step = 0) {
+    training: for (let { epoch, step } = start; epoch < epochs; epoch++, step = 0) {
       for await (using batch of loader.epoch(epoch, step)) {
         const lr = fineTuningRateAt(scheduleEpoch(recipe, epoch, step, stepsPerEpoch), scheduleOf(recipe));
         optimizer.setLearningRate(lr);
@@ -191,12 +183,6 @@ export async function finetune(options: FinetuneOptions, hooks: SupervisedHooks 
       if (epoch + 1 === epochs) stop = null;
       if (stop !== null) break;
     }
-    if (evaluate && val !== null) {
-      const found = await judge(model);
-      if (found === null) stop = "interrupted";
-      else evaluation = recorder.evaluated(Math.max(0, start.epoch - 1), found);
-    }
-
     await recorder.flush();
     const reason = stop ?? "finished";
     recorder.end(reason);

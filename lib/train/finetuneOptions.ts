@@ -1,5 +1,5 @@
 import { availableParallelism } from "node:os";
-import { checkMixing, supervisedRecipe, type LabelledSplits, type MixingRecipe, type SupervisedAugmentation } from "../data/index.js";
+import { checkMixing, supervisedRecipe, type Interpolation, type LabelledSplits, type MixingRecipe, type SupervisedAugmentation } from "../data/index.js";
 import { architectures, isArchitecture, UnknownArchitectureError, type Encoder } from "../models/index.js";
 import { AdamW, SGD, type FineTuningSchedule, type Optimizer } from "../optim/index.js";
 import {
@@ -100,8 +100,6 @@ export interface FinetuneOptions {
   out?: string;
   /** A checkpoint of a fine-tuning to go on from, or its folder. */
   resume?: string;
-  /** Only evaluate what `resume` leads to. Default false. */
-  evaluate?: boolean;
   /** Write checkpoints in the background: the training waits only for a copy in memory. Default true. */
   saveInBackground?: boolean;
   /** Stop after this many steps of this call, and save. Default: run to the end. */
@@ -157,7 +155,6 @@ export function resolveFinetuneOptions(options: FinetuneOptions) {
     maxBad: options.maxBad ?? 0.01,
     out: options.out ?? null,
     resume: options.resume ?? null,
-    evaluate: options.evaluate ?? false,
     saveInBackground: options.saveInBackground ?? true,
     stopAfter: options.stopAfter ?? null,
   };
@@ -166,7 +163,7 @@ export function resolveFinetuneOptions(options: FinetuneOptions) {
 }
 
 function check(given: FinetuneRecipe, { workers = 1, images, shuffleBuffer, numClasses }: FinetuneOptions): void {
-  const { pretrained, arch, resume, evaluate, imageSize, dropPath, clipGrad, averageDecay, seed, threads, stopAfter, numHeads, betas } = given;
+  const { pretrained, arch, resume, imageSize, dropPath, clipGrad, averageDecay, seed, threads, stopAfter, numHeads, betas } = given;
   for (const name of ["epochs", "batchSize"] as const) requireWhole(name, given[name], 1);
   const whole = { threads, stopAfter, numHeads, images, shuffleBuffer, numClasses };
   for (const [name, value] of Object.entries(whole)) if (value !== null && value !== undefined) requireWhole(name, value, 1);
@@ -190,12 +187,16 @@ function check(given: FinetuneRecipe, { workers = 1, images, shuffleBuffer, numC
       "pretrained begins a new run and resume goes on with one; give resume alone to go on, or pretrained alone to begin with an encoder",
     );
   }
-  if (evaluate && resume === null) throw new OptionError("evaluate needs a classifier; give the checkpoint of a fine-tuning, or its folder (resume)");
   if (pretrained === null && resume === null && arch === null) {
     throw new OptionError(
       `nothing says what to fine-tune: give a checkpoint (pretrained), or, to train from scratch, an architecture (arch): ${architectures.join(", ")}`,
     );
   }
+}
+
+/** How pictures are resized to be evaluated: as in training, or bicubically where that is drawn. */
+export function evaluationInterpolation({ augmentation: { interpolation = "bicubic" } }: FinetuneRecipe): Interpolation {
+  return interpolation === "random" ? "bicubic" : interpolation;
 }
 
 /** DeiT's linear scaling rule: a base rate is given for a batch of 512 images. */

@@ -1,7 +1,8 @@
 import { OrderedDict } from "../checkpoint/index.js";
 import type { Encoder } from "../models/index.js";
 import type { GradScaler, Optimizer, ScalingState } from "../optim/index.js";
-import { Tensor } from "../torch/index.js";
+import type { Tensor } from "../torch/index.js";
+import { savedAverage } from "./classifier.js";
 import type { ModelAverage } from "./modelAverage.js";
 import type { RunFacts } from "./ownPart.js";
 import { runDifferences } from "./runDifferences.js";
@@ -53,20 +54,15 @@ export function tellDifferences(saved: SavedSupervised | null, facts: RunFacts):
  */
 export function restoreFinetuning(saved: SavedSupervised, { model, optimizer, scaler, average }: FinetuneTrainee): string[] {
   const afresh = saved.restore({ model, optimizer });
-  const { scaler: scale, model_ema: averaged } = saved.value;
+  const { scaler: scale } = saved.value;
   if (scaler.enabled) {
     if (typeof scale === "object" && scale !== null) scaler.loadStateDict(scale);
     else afresh.push(`the loss scale, at ${scaler.getScale()} (the file has none)`);
   }
   if (average !== null) {
-    const state = tensorsOf(averaged);
+    const state = savedAverage(saved);
     average.network.loadStateDict(state ?? model.stateDict());
     if (state === null) afresh.push("the average of the weights, at the present ones (the file has none)");
   }
   return afresh;
-}
-
-function tensorsOf(value: unknown): ReadonlyMap<string, Tensor> | null {
-  if (!(value instanceof Map) || ![...(value as Map<unknown, unknown>).values()].every((each) => each instanceof Tensor)) return null;
-  return value as Map<string, Tensor>;
 }
