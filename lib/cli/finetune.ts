@@ -105,10 +105,10 @@ async function evaluate(data: string, flags: FinetuneFlags): Promise<void> {
 }
 
 /** `acc@1 91.20 %, acc@5 99.10 % of 375 images`, and the same of the average. */
-function described({ acc1, acc5, images, average }: Pick<EvaluationEntry, "acc1" | "acc5" | "images" | "average">): string {
+function described({ acc1, acc5, images, average }: Pick<EvaluationEntry, "acc1" | "acc5" | "images" | "average">, note = ""): string {
   const figures = (found: { acc1: number; acc5: number }): string => `acc@1 ${found.acc1.toFixed(2)} %, acc@5 ${found.acc5.toFixed(2)} %`;
   const ofAverage = average === undefined ? "" : `; average of the weights: ${figures(average)}`;
-  return `${figures({ acc1, acc5 })} of ${counted(images, "image")}${ofAverage}`;
+  return `${figures({ acc1, acc5 })} of ${counted(images, "image")}${note}${ofAverage}`;
 }
 
 interface Display {
@@ -156,7 +156,7 @@ async function createDisplay(data: string, flags: FinetuneFlags, out: string): P
       },
       onStep: (step) => progress?.step(step),
       onEvaluation: (evaluation) => {
-        if (!quiet) tell(`epoch ${evaluation.epoch + 1}: ${described(evaluation)}${evaluation.best ? ", the best so far" : ""}`);
+        if (!quiet) tell(`epoch ${evaluation.epoch + 1}: ${described(evaluation, evaluation.best ? ", the best so far" : "")}`);
       },
       onBadImage: ({ name, reason }) => tell(`${pc.yellow("left out:")} ${name}: ${reason}`),
       onWarning: (message) => tell(`${pc.yellow("warning:")} ${message}`),

@@ -42,6 +42,7 @@ export interface FinetuneFlags {
   cropMin: number;
   hflip: number;
   trainInterpolation: "bicubic" | "bilinear" | "random";
+  repeatedAug?: boolean;
   exif?: boolean;
   eval?: boolean;
   resume: string;
@@ -60,6 +61,9 @@ export interface FinetuneFlags {
   quiet?: boolean;
   json?: boolean;
 }
+
+/** Of `--repeated-aug`. */
+const DEIT_REPEATS = 3;
 
 /** Adds the flags: DeiT's under its names, with its defaults but for the epochs, and ours. */
 export function addFinetuneFlags(command: Command): Command {
@@ -110,6 +114,7 @@ export function addFinetuneFlags(command: Command): Command {
     number("--hflip <p>", "probability of a flip", fraction).default(0.5),
     flag("--train-interpolation <name>", "how images are resized; evaluation does the same").choices(["bicubic", "bilinear", "random"])
       .default("bicubic"),
+    flag("--repeated-aug", "an epoch of a third of the images, each three times in a row, as DeiT for ImageNet"),
     flag("--exif", "turn pictures upright as their EXIF orientation says, which upstream ignores"),
 
     flag("--eval", "only evaluate the classifier that --resume leads to"),
@@ -186,6 +191,7 @@ export function toFinetuneOptions(data: string, flags: FinetuneFlags): FinetuneO
       cropScale: [flags.cropMin, 1], interpolation: flags.trainInterpolation, flip: flags.hflip, randAugment: flags.aa,
       colorJitter: flags.colorJitter, erasing: { probability: flags.reprob, mode: flags.remode },
     },
+    repeats: flags.repeatedAug ? DEIT_REPEATS : 1,
     exif: flags.exif,
     averageDecay: flags.modelEma ? flags.modelEmaDecay : undefined,
     device: gpu === undefined ? device : `cuda:${gpu}`,
