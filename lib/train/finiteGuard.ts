@@ -1,6 +1,6 @@
 import type { MoCo } from "../moco/index.js";
 import { VisionTransformer } from "../models/index.js";
-import { checkGradients, type GradScaler } from "../optim/index.js";
+import { gradientNorm, nonFiniteGradients, totalNorm, type GradScaler } from "../optim/index.js";
 import * as torch from "../torch/index.js";
 import type { Tensor } from "../torch/index.js";
 
@@ -54,8 +54,9 @@ const NAMED = 3;
 export class FiniteGuard {
   readonly #parameters: Tensor[] = [];
   readonly #names: string[] = [];
-  readonly #statistics: Tensor[];
-  readonly #remembered: Tensor[];
+  /** Each kind of number by itself: a copy of many tensors of one dtype is one kernel on a GPU, of mixed ones a kernel each. */
+  readonly #statistics: readonly (readonly Tensor[])[];
+  readonly #remembered: readonly (readonly Tensor[])[];
   readonly #learnsPatches: boolean;
 
   constructor(moco: MoCo, private readonly scaler: GradScaler, private readonly context: GuardContext) {
@@ -67,8 +68,9 @@ export class FiniteGuard {
     const { baseEncoder } = moco;
     this.#learnsPatches =
       baseEncoder instanceof VisionTransformer && baseEncoder.patchEmbed.parameters().some((parameter) => parameter.requiresGrad);
-    this.#statistics = moco.namedBuffers().map(([, buffer]) => buffer);
-    this.#remembered = torch.noGrad(() => this.#statistics.map((buffer) => torch.keep(buffer.clone())));
+    const buffers = moco.namedBuffers().map(([, buffer]) => buffer);
+    this.#statistics = [...new Set(buffers.map(({ dtype }) => dtype))].map((dtype) => buffers.filter((buffer) => buffer.dtype === dtype));
+    this.#remembered = torch.noGrad(() => this.#statistics.map((group) => group.map((buffer) => torch.keep(buffer.clone()))));
   }
 
   /** Call before `forward`. */
@@ -77,51 +79,45 @@ export class FiniteGuard {
   }
 
   /**
-   * Returns the loss's value.
+   * Call between `backward` and the optimiser's step, with gradients that are no longer scaled. Returns the loss and the gradients' norm.
    *
-   * @throws NonFiniteError
-   */
-  checkLoss(loss: Tensor, place: StepPlace): number {
-    const value = loss.item();
-    if (Number.isFinite(value)) return value;
-    throw this.#refuse("loss", `the loss is ${value}`, place);
-  }
-
-  /**
-   * Call between `backward` and the optimiser's step, with gradients that are no longer scaled. Returns their norm.
+   * On a GPU this is where a step waits for the device, and the only place: everything that is looked at comes in one read.
    *
    * In float16 a gradient that overflowed under the scale is no fault: the scaler passes over that step and takes a smaller scale, so only
    * one that overflows without any scale left stops the run.
    *
    * @throws NonFiniteError
    */
-  checkUpdate(place: StepPlace): number {
-    const { norm, nonFinite } = checkGradients(this.#parameters);
+  check(output: Tensor, place: StepPlace): { loss: number; gradientNorm: number } {
+    const [loss, norm, weights] = torch.noGrad(() =>
+      torch.scope(() => {
+        const { device } = output;
+        // The 2-norm of the weights, because it is read 15 times faster than the largest magnitude.
+        const found = [output.detach(), gradientNorm(this.#parameters).to(device), totalNorm(this.#parameters).to(device)];
+        return Array.from(torch.stack(found).data(), Number);
+      }),
+    ) as [number, number, number];
+    if (!Number.isFinite(loss)) throw this.#refuse("loss", `the loss is ${loss}`, place);
+    const nonFinite = Number.isFinite(norm) ? [] : nonFiniteGradients(this.#parameters);
     if (nonFinite.length > 0) {
-      if (this.scaler.getScale() > 1) return norm;
+      if (this.scaler.getScale() > 1) return { loss, gradientNorm: norm };
       const named = nonFinite.slice(0, NAMED).map((index) => this.#names[index]).join(", ");
       const more = nonFinite.length > NAMED ? ` and ${nonFinite.length - NAMED} more` : "";
       throw this.#refuse("gradient", `the gradient of ${named}${more} is not finite`, place);
     }
-    const weights = this.#weightNorm();
     if (!(place.lr * Math.max(1, norm, weights * Math.max(1, this.context.weightDecay)) < LARGEST_UPDATE)) {
       const norms = `weights of norm ${weights.toPrecision(3)} and gradients of norm ${norm.toPrecision(3)}`;
       throw this.#refuse("update", `${norms} would overflow in the next update`, place);
     }
-    return norm;
+    return { loss, gradientNorm: norm };
   }
 
   dispose(): void {
-    for (const tensor of this.#remembered) tensor.dispose();
+    for (const tensor of this.#remembered.flat()) tensor.dispose();
   }
 
   [Symbol.dispose](): void {
     this.dispose();
-  }
-
-  /** Infinite from 1.8e19 on, where squares overflow. The 2-norm, because it is read 15 times faster than the largest magnitude. */
-  #weightNorm(): number {
-    return torch.noGrad(() => torch.scope(() => torch.linalgVectorNorm(torch.stack(torch._foreachNorm(this.#parameters, 2))).item()));
   }
 
   #refuse(what: NonFiniteError["what"], finding: string, place: StepPlace): NonFiniteError {
@@ -148,7 +144,7 @@ export class FiniteGuard {
     return causes;
   }
 
-  #copy(to: Tensor[], from: Tensor[]): void {
-    if (to.length > 0) torch.noGrad(() => torch._foreachCopy_(to, from));
+  #copy(to: readonly (readonly Tensor[])[], from: readonly (readonly Tensor[])[]): void {
+    torch.noGrad(() => to.forEach((group, i) => torch._foreachCopy_(group, from[i]!)));
   }
 }

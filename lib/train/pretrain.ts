@@ -8,6 +8,7 @@ import type { Tensor } from "../torch/index.js";
 import { findCheckpoint, requireFreshFolder, type Position } from "./checkpointFiles.js";
 import { FiniteGuard } from "./finiteGuard.js";
 import { beginWith, readEncoder } from "./initialWeights.js";
+import { chooseKernels } from "./kernels.js";
 import { createAutocast } from "./options.js";
 import {
   createOptimizer, isSaveDue, randomSeed, resolveOptions, trainingFacts, type PretrainOptions,
@@ -49,7 +50,7 @@ export interface PretrainResult {
  * With `out`, that folder gets a checkpoint per epoch, which PyTorch and upstream's programs open, and a log of every step.
  *
  * The same options and seed give the same weights, whatever the number of workers; a run that was stopped and resumed ends with the
- * weights, to the bit, of one that was not (for the same device and number of threads).
+ * weights, to the bit, of one that was not (for the same device and number of threads; on a GPU with `deterministic`).
  *
  * @throws OptionError; the errors of images, checkpoint and model, before training begins; NonFiniteError when it diverges
  * @example
@@ -62,6 +63,7 @@ export async function pretrain(options: PretrainOptions, hooks: PretrainHooks = 
   const recipe = resolveOptions(options);
   const { device, epochs } = recipe;
   torch.retainFreedMemory();
+  using _ = chooseKernels(recipe);
   if (recipe.threads !== null) torch.setNumThreads(recipe.threads);
 
   // Images and checkpoint first: what is wrong with them shows before any time goes into a network.
@@ -123,14 +125,13 @@ export async function pretrain(options: PretrainOptions, hooks: PretrainHooks = 
           const [x1, x2] = batch.views.map((view) => view.to({ device, nonBlocking: true })) as [Tensor, Tensor]; // each [N, 3, H, W]
           guard.remember();
           const output = autocast(() => moco.forward(x1, x2, m)); // moves the momentum encoder towards the base encoder
-          const loss = guard.checkLoss(output, place);
           scaler.scale(output).backward();
           scaler.unscale_(optimizer);
-          const gradientNorm = guard.checkUpdate(place); // throws before a weight is touched
+          const found = guard.check(output, place); // waits for the device; throws before a weight is touched
           scaler.step(optimizer);
           scaler.update();
           optimizer.zeroGrad(); // here, so that the next forward pass has their memory
-          return { loss, gradientNorm };
+          return found;
         });
 
         const { waitMs: dataWaitMs, indices } = batch;
