@@ -1,8 +1,9 @@
+import { setImmediate as nextTurn } from "node:timers/promises";
 import type { MoCo } from "../moco/index.js";
 import { VisionTransformer } from "../models/index.js";
 import { gradientNorm, nonFiniteGradients, totalNorm, type GradScaler } from "../optim/index.js";
 import * as torch from "../torch/index.js";
-import type { Tensor } from "../torch/index.js";
+import type { StreamEvent, Tensor } from "../torch/index.js";
 
 /** A step whose loss, gradient or update is not finite; the run stopped before a weight was changed. */
 export class NonFiniteError extends Error {
@@ -44,6 +45,35 @@ const LARGEST_UPDATE = 1e31;
 /** Parameters named in a message. */
 const NAMED = 3;
 
+/** Loss, norm of the gradients and norm of the weights, which the device is still computing. */
+export class Findings {
+  readonly #values: Tensor; // [3]
+  readonly #done: StreamEvent | null;
+
+  /** @param values [3], on their device */
+  constructor(values: Tensor) {
+    const { device, dtype } = values;
+    const stream = torch.currentStream(device);
+    const waits = stream.handle !== null;
+    this.#values = torch.keep(waits ? torch.empty([3], { dtype, pinMemory: true }).copy_(values, true) : values);
+    this.#done = waits ? stream.record() : null;
+  }
+
+  /** Waits for the device while this thread's other work goes on, such as the next batch's. */
+  async arrive(): Promise<void> {
+    while (this.#done?.query() === false) await nextTurn();
+  }
+
+  /** The three numbers; holds the thread where they have not arrived. The findings are used up then. */
+  take(): [loss: number, gradientNorm: number, weightNorm: number] {
+    this.#done?.synchronize();
+    this.#done?.dispose();
+    const numbers = Array.from(this.#values.data(), Number);
+    this.#values.dispose();
+    return numbers as [number, number, number];
+  }
+}
+
 /**
  * Keeps values that are not finite out of both encoders.
  *
@@ -79,24 +109,28 @@ export class FiniteGuard {
   }
 
   /**
-   * Call between `backward` and the optimiser's step, with gradients that are no longer scaled. Returns the loss and the gradients' norm.
-   *
-   * On a GPU this is where a step waits for the device, and the only place: everything that is looked at comes in one read.
+   * Call between `backward` and the optimiser's step, with gradients that are no longer scaled: loss, norm of the gradients and norm of the
+   * weights are on their way then, in one read, the only one of a step.
+   */
+  look(output: Tensor): Findings {
+    const { device } = output;
+    return torch.noGrad(() => torch.scope(() => {
+      // The 2-norm of the weights, because it is read 15 times faster than the largest magnitude.
+      const norms = [gradientNorm(this.#parameters), totalNorm(this.#parameters)].map((norm) => norm.to(device));
+      return new Findings(torch.stack([output.detach(), ...norms]));
+    }));
+  }
+
+  /**
+   * Judges what {@link look} has found. Returns the loss and the gradients' norm.
    *
    * In float16 a gradient that overflowed under the scale is no fault: the scaler passes over that step and takes a smaller scale, so only
    * one that overflows without any scale left stops the run.
    *
    * @throws NonFiniteError
    */
-  check(output: Tensor, place: StepPlace): { loss: number; gradientNorm: number } {
-    const [loss, norm, weights] = torch.noGrad(() =>
-      torch.scope(() => {
-        const { device } = output;
-        // The 2-norm of the weights, because it is read 15 times faster than the largest magnitude.
-        const found = [output.detach(), gradientNorm(this.#parameters).to(device), totalNorm(this.#parameters).to(device)];
-        return Array.from(torch.stack(found).data(), Number);
-      }),
-    ) as [number, number, number];
+  judge(findings: Findings, place: StepPlace): { loss: number; gradientNorm: number } {
+    const [loss, norm, weights] = findings.take();
     if (!Number.isFinite(loss)) throw this.#refuse("loss", `the loss is ${loss}`, place);
     const nonFinite = Number.isFinite(norm) ? [] : nonFiniteGradients(this.#parameters);
     if (nonFinite.length > 0) {
@@ -110,6 +144,11 @@ export class FiniteGuard {
       throw this.#refuse("update", `${norms} would overflow in the next update`, place);
     }
     return { loss, gradientNorm: norm };
+  }
+
+  /** Looks and judges at once: holds the thread until the device is done. @throws NonFiniteError */
+  check(output: Tensor, place: StepPlace): { loss: number; gradientNorm: number } {
+    return this.judge(this.look(output), place);
   }
 
   dispose(): void {

@@ -4,7 +4,6 @@ import { createMoCo, type MoCo } from "../moco/index.js";
 import { GradScaler, learningRateAt, momentumAt } from "../optim/index.js";
 import type { EndEntry, RunEntry, StepEntry } from "../report/index.js";
 import * as torch from "../torch/index.js";
-import type { Tensor } from "../torch/index.js";
 import { findCheckpoint, requireFreshFolder, type Position } from "./checkpointFiles.js";
 import { FiniteGuard } from "./finiteGuard.js";
 import { beginWith, readEncoder } from "./initialWeights.js";
@@ -78,7 +77,7 @@ export async function pretrain(options: PretrainOptions, hooks: PretrainHooks = 
   await using loader = new TwoViewLoader(source, {
     batchSize: recipe.batchSize, imageSize: recipe.imageSize, cropMin: recipe.cropMin, augmentation: recipe.augmentation ?? {}, seed,
     threads: recipe.workers, exif: recipe.exif, cache: recipe.cacheImages, maxBad: recipe.maxBad, knownBad: saved?.knownBad(source.length),
-    augmentOn: recipe.augment === "gpu" ? device : undefined, pinMemory: device.startsWith("cuda"),
+    augmentOn: recipe.augment === "gpu" ? device : undefined, copyTo: device === "cpu" ? undefined : device,
   });
   const { stepsPerEpoch } = loader;
 
@@ -121,18 +120,23 @@ export async function pretrain(options: PretrainOptions, hooks: PretrainHooks = 
         optimizer.setLearningRate(lr);
         const place = { step: epoch * stepsPerEpoch + step, epoch, stepInEpoch: step, lr };
 
-        const { loss, gradientNorm } = torch.scope(() => {
-          const [x1, x2] = batch.views.map((view) => view.to({ device, nonBlocking: true })) as [Tensor, Tensor]; // each [N, 3, H, W]
+        using computing = torch.openScope(); // a scope that spans an await
+        const found = computing.run(() => {
+          const [x1, x2] = batch.views; // each [N, 3, H, W]
           guard.remember();
           const output = autocast(() => moco.forward(x1, x2, m)); // moves the momentum encoder towards the base encoder
           scaler.scale(output).backward();
           scaler.unscale_(optimizer);
-          const found = guard.check(output, place); // waits for the device; throws before a weight is touched
+          return guard.look(output);
+        });
+        await found.arrive(); // a GPU computes meanwhile, and this thread sees to the next batches
+        const { loss, gradientNorm } = guard.judge(found, place); // throws before a weight is touched
+        computing.run(() => {
           scaler.step(optimizer);
           scaler.update();
           optimizer.zeroGrad(); // here, so that the next forward pass has their memory
-          return found;
         });
+        computing.close();
 
         const { waitMs: dataWaitMs, indices } = batch;
         recorder.step({ ...place, loss, momentum: m, gradientNorm, scale: scaler.getScale(), dataWaitMs }, indices.length, loader.bad);

@@ -52,7 +52,7 @@ function train(moco: MoCo, precision: Precision, steps: number, initScale = 6553
 }
 
 onGpu("precision on a GPU", () => {
-  test.each<[Precision, number]>([["bf16", 2e-2], ["fp16", 4e-3]])("%s stays near float32 and weights stay float32", (precision, limit) => {
+  test.each<[Precision, number]>([["bf16", 3e-2], ["fp16", 1e-2]])("%s stays near float32 and weights stay float32", (precision, limit) => {
     torch.setBackendFlags({ tf32: false });
     using exact = buildMoCo();
     using mixed = buildMoCo();
@@ -84,7 +84,9 @@ onGpu("precision on a GPU", () => {
     using optimizer = new AdamW([parameter]);
     using scaler = new GradScaler({ enabled: true, device: gpu, initScale: 6, growthInterval: 2, growthFactor: 3, backoffFactor: 0.25 });
     for (const [gradient, scale] of [[1, 6], [1, 18], [Infinity, 4.5], [1, 4.5], [NaN, 1.125]] as const) {
-      torch.scope(() => (parameter.grad = torch.full([4], gradient, { device: gpu })));
+      torch.scope(() => {
+        parameter.grad = torch.full([4], gradient, { dtype: "float32", device: gpu });
+      });
       expect(scaler.step(optimizer)).toBe(Number.isFinite(gradient));
       scaler.update();
       expect(scaler.getScale()).toBe(scale);

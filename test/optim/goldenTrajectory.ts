@@ -67,10 +67,11 @@ function tensorOf(array: NpyArray, dtype: DType, device: string): Tensor {
 
 /** The tests of an optimiser's fixture, to be called inside `describe`. */
 export function testOptimizer(folder: OptimizerFolder, device: string): void {
-  // One unit in the last place is 2.2e-16 there; the limits are those of the golden data.
+  // One unit in the last place is 2.2e-16 there; the limits are those of the golden data, which the CPU made. A GPU's fused kernel rounds
+  // elsewhere, and AdamW's quotient magnifies that where a gradient is next to nothing.
   test.each([
     { dtype: "float64" as DType, file: "traj_f64.npz", error: maxAbsolute, limit: 1e-12 },
-    { dtype: "float32" as DType, file: "traj_f32.npz", error: relativeL2, limit: 1e-6 },
+    { dtype: "float32" as DType, file: "traj_f32.npz", error: relativeL2, limit: device === "cpu" ? 1e-6 : 1e-5 },
   ])("follows the reference for ten steps in $dtype", ({ dtype, file, error, limit }) => {
     const golden = readNpz<Float64Array>(`${folder}/${file}`);
     const run = new Run(folder, dtype, device);
