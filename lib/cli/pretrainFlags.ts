@@ -34,6 +34,7 @@ export interface PretrainFlags {
   out?: string;
   device?: string;
   precision?: "fp32" | "bf16" | "fp16";
+  deterministic?: boolean;
   imageSize: number;
   patchSize?: number;
   threads?: number;
@@ -99,6 +100,7 @@ export function addPretrainFlags(command: Command): Command {
     flag("--device <name>", "cpu, cuda or cuda:N (default: the first GPU, else cpu)"),
     flag("--precision <name>", "of the forward pass (default: fp16 on a GPU, as upstream, fp32 on the CPU)")
       .choices(["fp32", "bf16", "fp16"]),
+    flag("--deterministic", "on a GPU, only kernels that give the same bits in each run; the CPU's always do"),
     whole("--image-size <pixels>", "side of the square views", 1).default(224),
     whole("--patch-size <pixels>", "side of a ViT's patches (default: 16)", 1),
     whole("--threads <n>", "CPU threads of one operator (default: one for each core)", 1),
@@ -156,6 +158,7 @@ export function toPretrainOptions(data: string, flags: PretrainFlags): PretrainO
     cropMin: flags.cropMin,
     device: gpu === undefined ? device : `cuda:${gpu}`,
     precision: flags.precision,
+    deterministic: flags.deterministic,
     seed: flags.seed,
     threads: flags.threads,
     workers: flags.workers,

@@ -132,24 +132,33 @@ interface SideResult {
 
 type Measurements = Partial<Record<Side, SideResult>> & { profile?: Record<string, unknown> };
 
-/** Measures sides in turn. A side that runs out of memory is left out. */
+/** Measures sides in turn. A side that finds no memory beside the others is measured alone after them, or left out. */
 async function measure(
   peers: Record<Side, Peer | null>, sides: readonly Side[], what: { arch: string; batch: number }, rounds: number, withProfile: boolean,
 ): Promise<Measurements> {
   const results: Measurements = {};
   const profile: Record<string, unknown> = {};
   // A process holds one training: first those of processes of their own in turn, then the others.
-  for (const together of inTurns(sides)) {
+  const groups = inTurns(sides);
+  for (let together = groups.shift(); together; together = groups.shift()) {
+    const tooLarge = (side: Side): void => {
+      const alone = together!.length === 1;
+      say(`${what.arch} ${what.batch} ${side}: out of memory${alone ? "" : ", beside the others; later alone"}`);
+      if (!alone) groups.push([side]);
+    };
     const steps = new Map<Side, number>();
     for (const side of together) {
       const peer = peers[side]!;
       const ready = await ask<{ seconds: number; outOfMemory?: boolean }>(peer, { do: "setup", ...setupOf(side, what), warmup: WARMUP });
       if (ready.outOfMemory) {
-        say(`${what.arch} ${what.batch} ${side}: out of memory`);
+        tooLarge(side);
         continue;
       }
       const probe = await ask<Measured>(peer, { do: "measure", steps: 2 });
-      if (probe.outOfMemory) continue;
+      if (probe.outOfMemory) {
+        tooLarge(side);
+        continue;
+      }
       steps.set(side, Math.max(2, Math.ceil(SECONDS_AT_ONCE / probe.seconds)));
       results[side] = { seconds: [], imagesPerSecond: 0, peakBytes: 0, reservedBytes: 0, setupSeconds: ready.seconds };
     }
