@@ -4,6 +4,7 @@ import { benchmarkOperators } from "./ops.js";
 import type { BenchmarkOptions, BenchmarkResult } from "./result.js";
 import { benchmarkServe } from "./serve.js";
 import { benchmarkStep } from "./step.js";
+import { benchmarkStepGpu } from "./stepGpu.js";
 
 /** Benchmarks by name, as `moco bench NAME` takes them. */
 export const benchmarks: Readonly<Record<string, (options: BenchmarkOptions) => Promise<BenchmarkResult>>> = {
@@ -12,5 +13,6 @@ export const benchmarks: Readonly<Record<string, (options: BenchmarkOptions) => 
   ops: benchmarkOperators,
   serve: benchmarkServe,
   step: benchmarkStep,
+  "step-gpu": benchmarkStepGpu,
 };
 export { saveResult } from "./result.js";

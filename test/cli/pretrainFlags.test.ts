@@ -77,9 +77,9 @@ describe("upstream's flags", () => {
   });
 
   test("the data's flags reach the training", () => {
-    const words = "--exif --augment gpu --images 500 --shuffle-buffer 50 pipe:cat".split(" ");
+    const words = "--exif --augment gpu --deterministic --images 500 --shuffle-buffer 50 pipe:cat".split(" ");
     expect(toPretrainOptions("pipe:cat", flagsOf(words))).toMatchObject({
-      data: "pipe:cat", exif: true, augment: "gpu", images: 500, shuffleBuffer: 50,
+      data: "pipe:cat", exif: true, augment: "gpu", deterministic: true, images: 500, shuffleBuffer: 50,
     });
   });
 

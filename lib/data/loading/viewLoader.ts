@@ -7,7 +7,7 @@ import type { DecodedImage } from "../decoding/decodedImage.js";
 import { epochSamples, samplesPerRank, type EpochSamples, type Sample } from "./epochSamples.js";
 import { DeviceAugmentation } from "../augmentation/deviceAugmentation.js";
 import { requireDeviceRecipe } from "../augmentation/devicePlan.js";
-import { onDevice, type HostBatch } from "../augmentation/deviceBatches.js";
+import { finished, onDevice, type DeviceWork, type HostBatch } from "../augmentation/deviceBatches.js";
 import { DataOptionError, TooManyBadImagesError, type BadImage } from "../errors.js";
 import type { ImageInput } from "../imageInput.js";
 import { ImagePool, type Rendering } from "../imagePool.js";
@@ -34,6 +34,11 @@ export interface ViewLoaderOptions {
   worldSize?: number;
   /** Leave out an epoch's last images where they do not fill a batch. Default true. */
   dropLast?: boolean;
+  /**
+   * How often each image of an epoch comes, one time after the other and each time with views of its own (repeated augmentation; DeiT: 3). The
+   * epoch stays as long, so it has only every so many of the images. Streams have no order to do so in. Default 1.
+   */
+  repeats?: number;
   /** Keep decoded images in memory, as far as a quarter of the machine's goes. Default false. */
   cache?: boolean;
   /** Images that an earlier run found unreadable (`loader.bad`): they are skipped without being tried again. */
@@ -45,13 +50,15 @@ export interface ViewLoaderOptions {
    * Default: none; the image threads do it all.
    */
   augmentOn?: string;
-  /** Page-locked memory for the views, from which a GPU copies without holding the thread. Default: where `augmentOn` is a GPU. */
+  /** A device that gets the views, finished by the image threads, in a stream of its own, such as `"cuda"`. Default: they stay on the CPU. */
+  copyTo?: string;
+  /** Page-locked memory for the views, from which a GPU copies without holding the thread. Default: where they go to a GPU. */
   pinMemory?: boolean;
 }
 
 /** One step's worth of images. */
 export interface ViewBatch<Views extends readonly Tensor[] = readonly Tensor[]> {
-  /** Float32 [N, 3, H, W] each, normalised, on the CPU or on the device that augments. */
+  /** Float32 [N, 3, H, W] each, normalised, on the CPU or on the device that augments or gets them. */
   views: Views;
   /** Class indices, row by row; null where the data set has none. */
   labels: (number | null)[];
@@ -90,11 +97,13 @@ export class ViewLoader<Views extends readonly Tensor[] = readonly Tensor[]> {
   readonly stepsPerEpoch: number;
   readonly source: ImageSource | ImageStream;
   readonly pool: ImagePool;
-  readonly #options: Required<Pick<ViewLoaderOptions, "batchSize" | "seed" | "prefetch" | "maxBad" | "rank" | "worldSize" | "exif">>;
+  readonly #options: Required<Pick<ViewLoaderOptions, "batchSize" | "seed" | "prefetch" | "maxBad" | "rank" | "worldSize" | "exif" | "repeats">>;
   readonly #samplesPerEpoch: number;
   readonly #buffers: ViewBuffers;
   /** Null where the image threads do it all. */
   readonly #augmentation: DeviceAugmentation | null;
+  /** What brings the batches to a device; null where they stay on the CPU. */
+  readonly #deviceWork: DeviceWork | null;
   readonly #bad = new Map<number, BadImage>();
   /** Whether `bad` is known to be complete for epochs that begin in their middle. */
   readonly #trustsBad: boolean;
@@ -109,8 +118,9 @@ export class ViewLoader<Views extends readonly Tensor[] = readonly Tensor[]> {
    * @throws {DataOptionError} for an option outside its range.
    */
   constructor(source: ImageSource | ImageStream, readonly recipes: readonly ViewRecipe[], options: ViewLoaderOptions) {
-    const { batchSize, imageSize, seed, maxBad = 0.01, rank = 0, worldSize = 1, cache = false, exif = false, dropLast = true } = options;
-    const { augmentOn, pinMemory: pinned = augmentOn?.startsWith("cuda") ?? false } = options;
+    const { batchSize, imageSize, seed, maxBad = 0.01, rank = 0, worldSize = 1, cache = false, exif = false, dropLast = true, repeats = 1 } = options;
+    const { augmentOn, copyTo = augmentOn } = options;
+    const { pinMemory: pinned = copyTo?.startsWith("cuda") ?? false } = options;
     const atLeastOne = (name: string, value: number): number => {
       if (!Number.isInteger(value) || value < 1) throw new DataOptionError(`${name} is ${value}; give a whole number from 1`);
       return value;
@@ -126,7 +136,9 @@ export class ViewLoader<Views extends readonly Tensor[] = readonly Tensor[]> {
     if (!Number.isSafeInteger(seed) || seed < 0) throw new DataOptionError(`seed is ${seed}; give a whole number from 0`);
     if (!(maxBad >= 0 && maxBad <= 1)) throw new DataOptionError(`maxBad is ${maxBad}; give a fraction from 0 to 1`);
     this.source = source;
-    this.#options = { batchSize, seed, prefetch, maxBad, rank, worldSize, exif };
+    atLeastOne("repeats", repeats);
+    if (repeats > 1 && isStream(source)) throw new DataOptionError(`repeats is ${repeats}, and shards come in an order of their own; give 1, or a folder`);
+    this.#options = { batchSize, seed, prefetch, maxBad, rank, worldSize, exif, repeats };
     recipes.forEach(checkRecipe);
     if (augmentOn !== undefined) recipes.forEach(requireDeviceRecipe);
     requireImages(source, dropLast ? batchSize * worldSize : 1);
@@ -141,6 +153,7 @@ export class ViewLoader<Views extends readonly Tensor[] = readonly Tensor[]> {
     this.#cache = cache ? new Map() : null;
     this.#cacheRoom = Math.min(totalmem(), constrainedMemory() || Infinity) / 4;
     this.#augmentation = augmentOn === undefined ? null : new DeviceAugmentation(augmentOn);
+    this.#deviceWork = this.#augmentation ?? (copyTo === undefined ? null : finished(copyTo));
     const shape: ViewShape = { views: recipes.length, height, width, dtype: this.#augmentation ? "uint8" : "float32", pinned };
     this.#buffers = new ViewBuffers(batchSize, shape, prefetch + 1);
     this.pool = new ImagePool(options.threads);
@@ -161,7 +174,7 @@ export class ViewLoader<Views extends readonly Tensor[] = readonly Tensor[]> {
   async *epoch(epoch: number, startStep = 0): AsyncGenerator<ViewBatch<Views>, void, undefined> {
     if (this.#closed) throw new Error("the loader is closed; make another");
     const made = this.#batches(epoch, startStep);
-    const batches = this.#augmentation ? onDevice(made, this.#augmentation) : made;
+    const batches = this.#deviceWork ? onDevice(made, this.#deviceWork) : made;
     this.#running.add(batches);
     try {
       for (;;) {
@@ -189,7 +202,7 @@ export class ViewLoader<Views extends readonly Tensor[] = readonly Tensor[]> {
     await Promise.all([...this.#running].map((batches) => batches.return(undefined)));
     this.pool.close();
     this.#buffers.close();
-    this.#augmentation?.dispose();
+    this.#deviceWork?.dispose();
     this.#cache?.clear();
   }
 
@@ -198,8 +211,8 @@ export class ViewLoader<Views extends readonly Tensor[] = readonly Tensor[]> {
   }
 
   async *#batches(epoch: number, startStep: number): AsyncGenerator<HostBatch, void, undefined> {
-    const { batchSize, prefetch, seed, rank, worldSize } = this.#options;
-    const samples = epochSamples(this.source, { seed, epoch, rank, worldSize });
+    const { batchSize, prefetch, seed, rank, worldSize, repeats } = this.#options;
+    const samples = epochSamples(this.source, { seed, epoch, rank, worldSize }, repeats);
     let stopped = false;
     // One batch after the other takes its images from the epoch.
     let pulled = this.#skip(samples, Math.min(startStep, this.stepsPerEpoch) * batchSize);
@@ -212,7 +225,8 @@ export class ViewLoader<Views extends readonly Tensor[] = readonly Tensor[]> {
             const sample = await this.#nextGood(samples);
             if (stopped) throw new Error("the epoch was left");
             if (sample === null) throw new DataOptionError("the stream ended without any image; check its shards");
-            const draws = this.recipes.map((recipe, view) => drawView(recipe, { seed, epoch, index: sample.id, view }));
+            const first = (sample.copy ?? 0) * this.recipes.length;
+            const draws = this.recipes.map((recipe, view) => drawView(recipe, { seed, epoch, index: sample.id, view: first + view }));
             const count = batch.rows.push({ sample, draws, reason: null });
             if (count % imagesPerJob === 0 || count === size) jobs.push(this.#prepare(batch, count - 1 - ((count - 1) % imagesPerJob)));
           }
