@@ -17,7 +17,7 @@ export { OutputExistsError } from "./encoder/outputPath.js";
 export { convertTargets, targetOf, type ConvertTarget } from "./encoder/targets.js";
 export { ConvertError } from "./encoder/convertError.js";
 export { specOf, type EncoderSpec } from "./encoder/encoderSpec.js";
-export { sizesOf } from "./encoder/backbone.js";
+export { encoderState, sizesOf } from "./encoder/backbone.js";
 export { architectureNames, type EncoderSizes } from "./encoder/architecture.js";
 export { ONNX_OPSET } from "./onnx/writeOnnx.js";
 export { onnxLayers, onnxPrecisions, type OnnxLayer, type OnnxOptions, type OnnxPrecision } from "./onnx/onnxOptions.js";

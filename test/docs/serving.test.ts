@@ -1,7 +1,8 @@
 /** Every command and program that docs/serving.md shows is run as it is printed, and must print what the page says. */
-import { copyFileSync, symlinkSync } from "node:fs";
+import { copyFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { beforeAll } from "@jest/globals";
+import { beforeAll, expect, test } from "@jest/globals";
+import ts from "typescript";
 import { addPrefix, OrderedDict, writeCheckpoint } from "../../lib/checkpoint/index.js";
 import { createModel } from "../../lib/models/index.js";
 import * as torch from "../../lib/torch/index.js";
@@ -11,9 +12,11 @@ import { readPage, ReadersFolder, root, testBlocks } from "./docsPage.js";
 
 expectNoTensorsLeft();
 const folder = new ReadersFolder();
+const page = readPage("serving.md");
 
 beforeAll(async () => {
   await folder.writePhotos();
+  process.env.SERVER = join(root, "examples", "similar-images", "server.mjs");
   symlinkSync(join(root, "node_modules", "onnxruntime-node"), join(folder.path, "node_modules", "onnxruntime-node"));
   copyFileSync(fixturePath("checkpoints/lincls_vit_legacy.pth.tar"), join(folder.path, "probe.pth.tar"));
   torch.manualSeed(0);
@@ -23,4 +26,20 @@ beforeAll(async () => {
   vit.dispose();
 }, 180_000);
 
-testBlocks(readPage("serving.md"), { sh: (code) => folder.runShell(code), ts: (code) => folder.runTypeScript(code) });
+testBlocks(page, { sh: (code) => folder.runShell(code), ts: (code) => folder.runTypeScript(code) });
+
+test("the programs fit the package's types", () => {
+  const programs = page.blocks.filter(({ language }) => language === "ts").map(({ code }, i) => {
+    const path = join(folder.path, `program${i}.mts`);
+    writeFileSync(path, code);
+    return path;
+  });
+  const program = ts.createProgram(programs, {
+    strict: true, noEmit: true, skipLibCheck: true, target: ts.ScriptTarget.ES2023, module: ts.ModuleKind.NodeNext,
+    moduleResolution: ts.ModuleResolutionKind.NodeNext, lib: ["lib.es2023.d.ts", "lib.esnext.disposable.d.ts"],
+    types: ["node"], typeRoots: [join(root, "node_modules", "@types")],
+  });
+  const found = ts.getPreEmitDiagnostics(program).map(({ messageText }) => ts.flattenDiagnosticMessageText(messageText, "\n"));
+  expect(programs.length).toBeGreaterThan(1);
+  expect(found).toEqual([]);
+}, 60_000);
