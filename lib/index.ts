@@ -20,6 +20,10 @@ export {
 export { TooManyPairsError } from "./train/similarPairs.js";
 export { IndexFileError, MissingPackageError } from "./train/approximateIndex.js";
 export { pretrain, type PretrainHooks, type PretrainResult } from "./train/pretrain.js";
+export { finetune, type FinetuneResult } from "./train/finetune.js";
+export { evaluateFinetuned, type EvaluateFinetunedOptions, type FinetunedEvaluation } from "./train/evaluateFinetuned.js";
+export type { FinetuneOptions } from "./train/finetuneOptions.js";
+export type { SupervisedHooks } from "./train/supervisedRecorder.js";
 export { linearProbe, type LinearProbeHooks, type LinearProbeResult } from "./train/linear.js";
 export type { LinearProbeOptions } from "./train/linearOptions.js";
 export type { HeadResult } from "./train/headRace.js";

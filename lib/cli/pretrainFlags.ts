@@ -13,7 +13,6 @@ export interface PretrainFlags extends TrainingFlags {
   optimizer: "lars" | "adamw";
   warmupEpochs: number;
   cropMin: number;
-  deterministic?: boolean;
   imageSize: number;
   patchSize?: number;
   augment: "cpu" | "gpu";
@@ -60,7 +59,7 @@ export function addPretrainFlags(command: Command): Command {
     shared.out("ARCH"),
     shared.device(),
     shared.precision("of the forward pass (default: fp16 on a GPU, as upstream, fp32 on the CPU)"),
-    flag("--deterministic", "on a GPU, only kernels that give the same bits in each run; the CPU's always do"),
+    shared.deterministic(),
     whole("--image-size <pixels>", "side of the square views", 1).default(224),
     whole("--patch-size <pixels>", "side of a ViT's patches (default: 16)", 1),
     shared.threads(),

@@ -18,9 +18,13 @@ export function defaultFolder({ resume, name }: { resume: string; name: string }
   return join("runs", `${name}-${time}`);
 }
 
-/** The command that goes on with the run in `out`: this one, with another `--resume`. */
-export function resumeCommand(command: string, out: string): string {
-  const words = withoutFlags(process.argv.slice(2), ["--resume", "--out", "--start-epoch"]);
+/**
+ * The command that goes on with the run in `out`: this one, with another `--resume`.
+ *
+ * @param beginnings further flags with a value that only the beginning of a run has
+ */
+export function resumeCommand(command: string, out: string, beginnings: readonly string[] = []): string {
+  const words = withoutFlags(process.argv.slice(2), ["--resume", "--out", "--start-epoch", ...beginnings]);
   const at = words.indexOf(command) + 1;
   return shellLine([...programWords(), ...words.slice(0, at), "--resume", out, ...words.slice(at)]);
 }

@@ -80,6 +80,8 @@ export interface EvaluationEntry {
   images: number;
   /** Whether `acc1` is higher than after every epoch before. */
   best: boolean;
+  /** The same figures of the moving average of the weights, where there is one. */
+  average?: { acc1: number; acc5: number; loss: number };
 }
 
 /** How the encoder did after an epoch, judged by the nearest neighbours of labelled images. */

@@ -1,4 +1,6 @@
-import { evaluationBatches, requireLabels, TooManyBadImagesError, type BadImage, type ImageSource, type ImageStream } from "../data/index.js";
+import {
+  evaluationBatches, requireLabels, TooManyBadImagesError, type BadImage, type ImageSource, type ImageStream, type Interpolation,
+} from "../data/index.js";
 import type { Module } from "../nn/index.js";
 import * as torch from "../torch/index.js";
 import type { Tensor } from "../torch/index.js";
@@ -11,6 +13,8 @@ export interface EvaluateOptions {
   imageSize: number | readonly [number, number];
   /** Length of the shorter side before the centre is cut out. Default: 8/7 of the input's longer side (256 for 224). */
   resizeShorter?: number;
+  /** How pictures are resized. Default bilinear, as upstream. */
+  interpolation?: Interpolation;
   /** Default 256, as upstream. */
   batchSize?: number;
   /** Where the classifier is. Default `"cpu"`. */
@@ -90,7 +94,7 @@ export function scoreOf(logits: Tensor, target: Tensor): Score {
 export async function evaluateClassifier(
   classifier: Module, source: ImageSource | ImageStream, options: EvaluateOptions,
 ): Promise<Evaluation | null> {
-  const { numClasses, imageSize, batchSize = 256, device = "cpu", precision = "fp32", maxBad = 0.01, exif, signal, onBatch } = options;
+  const { numClasses, imageSize, batchSize = 256, device = "cpu", precision = "fp32", maxBad = 0.01, exif, interpolation, signal, onBatch } = options;
   const { resizeShorter = evaluationResize(imageSize) } = options;
   const autocast = createAutocast({ device, precision });
   const wasTraining = classifier.training;
@@ -99,7 +103,7 @@ export async function evaluateClassifier(
   let count = 0;
   classifier.eval();
   try {
-    for await (const batch of evaluationBatches(source, { imageSize, resizeShorter, batchSize, exif })) {
+    for await (const batch of evaluationBatches(source, { imageSize, resizeShorter, interpolation, batchSize, exif })) {
       using images = batch.images;
       if (signal?.aborted) return null;
       bad.push(...batch.bad);

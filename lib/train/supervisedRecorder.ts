@@ -7,7 +7,7 @@ import type { Position } from "./checkpointFiles.js";
 import type { Evaluation } from "./evaluateClassifier.js";
 import { packageVersion, type StepFacts } from "./runRecorder.js";
 import { SupervisedFolder, type SupervisedSave } from "./supervisedFolder.js";
-import { supervisedStateValue, type SupervisedStateValue, type SupervisedTrainee } from "./supervisedState.js";
+import { supervisedStateValue, type SupervisedLayout, type SupervisedStateValue, type SupervisedTrainee } from "./supervisedState.js";
 import type { RunFacts } from "./ownPart.js";
 
 /** What a caller hears, and can say, while a training with labels runs. */
@@ -44,6 +44,8 @@ export interface SupervisedStart {
   classes: readonly string[];
   /** Write checkpoints while the training goes on. */
   background: boolean;
+  /** Default `"upstream"`. */
+  layout?: SupervisedLayout;
   /** Further entries of every checkpoint, such as a gradient scaler's state. */
   further?(): Record<string, unknown>;
 }
@@ -114,12 +116,17 @@ export class SupervisedRecorder {
     this.#badImages = bad.length;
   }
 
-  /** Notes how well the classifier does after an epoch. */
-  evaluated(epoch: number, { acc1, acc5, loss, images, bad }: Evaluation): EvaluationEntry {
+  /**
+   * Notes how well the classifier does after an epoch.
+   *
+   * @param average the same of the moving average of its weights, which is told and does not count for `best`
+   */
+  evaluated(epoch: number, { acc1, acc5, loss, images, bad }: Evaluation, average: Evaluation | null = null): EvaluationEntry {
     const best = acc1 > this.bestAcc1;
     this.bestAcc1 = Math.max(acc1, this.bestAcc1);
     this.#best = best;
     const entry: EvaluationEntry = { kind: "evaluation", epoch, acc1, acc5, loss, images, best };
+    if (average !== null) entry.average = { acc1: average.acc1, acc5: average.acc5, loss: average.loss };
     this.#log?.write(entry);
     this.hooks.onEvaluation?.(entry);
     this.#tellBad(bad.filter(({ index }) => !this.badEvaluated.has(index)));
@@ -164,9 +171,9 @@ export class SupervisedRecorder {
   }
 
   #value(position: Position, bad: readonly BadImage[]): SupervisedStateValue {
-    const { facts, classes } = this.#run!;
+    const { facts, classes, layout } = this.#run!;
     const progress = { position, bestAcc1: this.bestAcc1, badImages: bad.map(({ index }) => index) };
-    const value = supervisedStateValue(this.#trainee!, progress, facts, classes);
+    const value = supervisedStateValue(this.#trainee!, progress, facts, classes, layout);
     torch.keep(value.best_acc1);
     torch.keep(value.moco_v3_run.rng_state);
     return value;

@@ -1,4 +1,4 @@
-import { addPrefix, disposeTensors, PythonFloat, readCheckpoint, recogniseCheckpoint, stripPrefix, type OrderedDict } from "../checkpoint/index.js";
+import { addPrefix, disposeTensors, PythonFloat, readCheckpoint, recogniseCheckpoint, stripPrefix, OrderedDict } from "../checkpoint/index.js";
 import { VisionTransformer } from "../models/index.js";
 import type { Module } from "../nn/index.js";
 import type { Optimizer, OptimizerStateDict } from "../optim/index.js";
@@ -27,11 +27,18 @@ export interface SupervisedProgress {
   badImages: readonly number[];
 }
 
-/** What a checkpoint of a training with labels holds: the entries of upstream's linear probe and our own part. */
+/**
+ * Under which key a checkpoint holds the network: `state_dict` with `module.` before the names, as upstream's linear probe; or `model` with
+ * the plain ones, as DeiT's programs, whose files timm's models load.
+ */
+export type SupervisedLayout = "upstream" | "deit";
+
+/** What a checkpoint of a training with labels holds: the entries of upstream's linear probe, or of DeiT, and our own part. */
 export interface SupervisedStateValue {
   epoch: number;
   arch: string;
-  state_dict: OrderedDict<string, Tensor>;
+  state_dict?: OrderedDict<string, Tensor>;
+  model?: OrderedDict<string, Tensor>;
   /** Float32 without dimensions, as upstream's. */
   best_acc1: Tensor;
   optimizer: OptimizerStateDict;
@@ -39,7 +46,7 @@ export interface SupervisedStateValue {
 }
 
 /**
- * The value of a checkpoint with the keys of upstream's linear probe, and the exact position. The same state gives the same value.
+ * The value of a checkpoint with the keys of upstream's linear probe, or of DeiT, and the exact position. The same state gives the same value.
  *
  * Its tensors are those of model and optimiser themselves, which the next step changes, and two fresh ones, `best_acc1` and
  * `moco_v3_run.rng_state`: the surrounding scope frees them, or the caller disposes of them.
@@ -48,18 +55,20 @@ export interface SupervisedStateValue {
  */
 export function supervisedStateValue(
   { model, optimizer }: SupervisedTrainee, { position, bestAcc1, badImages }: SupervisedProgress, facts: RunFacts, classes: readonly string[],
+  layout: SupervisedLayout = "upstream",
 ): SupervisedStateValue {
   if (optimizer === null) throw new TypeError("a model without its optimiser is no training that could go on");
   return {
     // The epoch that upstream's --resume begins with. Of an unfinished one it has to do the beginning again.
     epoch: position.epoch,
     arch: facts.arch,
-    state_dict: addPrefix(model.stateDict()),
+    ...(layout === "upstream" ? { state_dict: addPrefix(model.stateDict()) } : { model: new OrderedDict(model.stateDict()) }),
     best_acc1: torch.tensor(bestAcc1, [], { dtype: "float32" }),
     optimizer: optimizer.stateDict(),
     [OWN_KEY]: {
       format: OWN_FORMAT, ...position, facts, bad_images: [...badImages].sort((a, b) => a - b), rng_state: torch.getRngState(),
       num_heads: model instanceof VisionTransformer ? model.numHeads : null,
+      ...(model instanceof VisionTransformer ? { image_size: [...model.imageSize] as [number, number] } : {}),
       // A float32 would not bring the exact value back, and `best` compares exactly.
       best_acc1: new PythonFloat(bestAcc1),
       classes: [...classes],
