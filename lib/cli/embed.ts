@@ -47,7 +47,7 @@ export function register(program: Command): void {
     .addOption(new Option("--threads <n>", "CPU threads that decode and compute (default: one for each core)").argParser(wholeFrom(1, 1024)))
     .addOption(new Option("--precision <name>", "of the forward pass; vectors are float32 in any").choices(["fp32", "bf16", "fp16"]).default("fp32"))
     .option("--device <name>", "cpu, cuda or cuda:N (default: the first GPU, else cpu)")
-    .addOption(new Option("--image-size <pixels>", "side of the network's input (default: a ViT's own, 224 for a ResNet)").argParser(wholeFrom(1, 4096)))
+    .addOption(new Option("--image-size <pixels>", "side of the network's input (default: what the encoder was trained on, 224 where its file does not tell)").argParser(wholeFrom(1, 4096)))
     .addOption(new Option("--heads <n>", "attention heads of a ViT, where the file does not tell them").argParser(wholeFrom(1, 1024)))
     .option("--split <name>", "part of a data set that has several (default: train)")
     .option("--normalize", "give vectors the length 1")

@@ -21,7 +21,7 @@ export function addFeatureFlags(command: Command): Command {
     new Option("--pretrained <path>", "checkpoint of any kind that moco convert reads, or the folder of a run for its latest"),
     new Option("--layer <name>", "class: a ViT's class token; patches: the mean of its patch tokens; pooled: of a ResNet; projector: MoCo's (default: class or pooled)")
       .choices(["class", "patches", "pooled", "projector"]),
-    new Option("--image-size <pixels>", "side of the network's input (default: a ViT's own, 224 for a ResNet)").argParser(wholeFrom(1)),
+    new Option("--image-size <pixels>", "side of the network's input (default: what the encoder was trained on, 224 where its file does not tell)").argParser(wholeFrom(1)),
     new Option("--heads <n>", "attention heads of a ViT, where the file does not tell").argParser(wholeFrom(1)),
     new Option("-b, --batch-size <n>", "images of one forward pass").argParser(wholeFrom(1)).default(64),
     new Option("--device <name>", "cpu, cuda or cuda:N (default: the first GPU, else cpu)"),

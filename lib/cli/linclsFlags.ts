@@ -46,7 +46,7 @@ export function addLinclsFlags(command: Command): Command {
     shared.out("lincls"),
     shared.device(),
     shared.precision("of the frozen encoder (default: fp32, as upstream)"),
-    whole("--image-size <pixels>", "side of the square input (default: a ViT's own, 224 for a ResNet)", 1),
+    whole("--image-size <pixels>", "side of the square input (default: what the encoder was trained on, 224 where its file does not tell)", 1),
     whole("--heads <n>", "attention heads of a ViT, where the checkpoint does not tell", 1),
     number("--crop-min <share>", "smallest share of an image's area that a crop shows", { above: 0, most: 1 }).default(0.08),
     flag("--cache-features", "compute the features once, of each image's centre: fast, and without upstream's random crops"),

@@ -1,5 +1,6 @@
 import { Module } from "../nn/index.js";
 import type { Tensor } from "../torch/index.js";
+import type { ImageSize } from "./errors.js";
 
 /**
  * An image network: a backbone that gives one feature vector per image, then a head that reads it.
@@ -12,6 +13,8 @@ export abstract class Encoder extends Module {
   abstract readonly headKey: "head" | "fc";
   /** Length of a feature vector. */
   abstract readonly featureDim: number;
+  /** Height and width of the images that it is evaluated on, in pixels. A ViT takes no others, a ResNet any from 32. */
+  abstract readonly imageSize: ImageSize;
 
   /** Feature vectors `[N, featureDim]` of images `[N, 3, H, W]`, before the head. */
   abstract forwardFeatures(images: Tensor): Tensor;

@@ -8,11 +8,11 @@ import { interpolatePositions } from "./positionInterpolation.js";
 import { ResNet } from "./resnet.js";
 import { VisionTransformer } from "./vit.js";
 
-/** What a ViT's function depends on and its tensors do not tell. A ResNet needs none of it. */
+/** What an encoder depends on and its tensors do not tell. */
 export interface EncoderFromStateDictOptions {
   /** Attention heads. Default 12, as all of MoCo v3's ViTs have; those of timm and DeiT have one for 64 of the width. */
   numHeads?: number | null;
-  /** Height and width in pixels. Default: the square that the positions stand for. */
+  /** Height and width in pixels. Default: the square that a ViT's positions stand for; 224 x 224 for a ResNet. */
   imageSize?: ImageSize | null;
   /** Added to the variance in every LayerNorm. Default 1e-6. */
   normEps?: number;
@@ -40,7 +40,7 @@ export function encoderFromStateDict(state: ReadonlyMap<string, Tensor>, options
   let encoder: Encoder;
   if (sizes.family === "resnet") {
     const { block, layers, width, groups, widthPerGroup } = sizes;
-    encoder = new ResNet({ block, layers, width, groups, widthPerGroup, numClasses: 0 });
+    encoder = new ResNet({ block, layers, width, groups, widthPerGroup, imageSize: options.imageSize ?? undefined, numClasses: 0 });
   } else {
     const { width, depth, positions, patchSize, mlpRatio, stem } = sizes;
     const imageSize = options.imageSize ?? squareOf(positions, patchSize);

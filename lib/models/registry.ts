@@ -5,7 +5,7 @@ import { ResNet, type ResNetOptions } from "./resnet.js";
 import { VisionTransformer, type VisionTransformerOptions } from "./vit.js";
 
 export interface CreateModelOptions {
-  /** Pixels of a square image, or [height, width]. Default 224. ResNets take any size and ignore it. */
+  /** Pixels of a square image, or [height, width]. Default 224. A ResNet takes other images too. */
   imageSize?: number | ImageSize;
   /** Pixels of a patch's side. Default 16. ResNets ignore it; a convolutional stem takes 16 only. */
   patchSize?: number;
@@ -27,9 +27,9 @@ function vit(sizes: VisionTransformerOptions): Builder {
 }
 
 function resnet(sizes: ResNetOptions): Builder {
-  return ({ numClasses, zeroInitResidual, dropPath }) => {
+  return ({ imageSize, numClasses, zeroInitResidual, dropPath }) => {
     requireNoDropPath(dropPath);
-    return new ResNet({ ...sizes, numClasses, zeroInitResidual });
+    return new ResNet({ ...sizes, imageSize, numClasses, zeroInitResidual });
   };
 }
 

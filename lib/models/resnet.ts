@@ -2,7 +2,7 @@ import { BatchNorm2d, Identity, Linear, MaxPool2d, Sequential, type Conv2d, type
 import * as torch from "../torch/index.js";
 import type { Tensor } from "../torch/index.js";
 import { Encoder } from "./encoder.js";
-import { ModelConfigError, requireInteger } from "./errors.js";
+import { ModelConfigError, requireInteger, type ImageSize } from "./errors.js";
 import { BasicBlock, Bottleneck, convolution } from "./residualBlock.js";
 
 export interface ResNetOptions {
@@ -18,6 +18,8 @@ export interface ResNetOptions {
   widthPerGroup?: number;
   /** Outputs of the classifier; 0 for none. Default 1000. */
   numClasses?: number;
+  /** Pixels of a square image, or [height, width], that it is evaluated on; it takes others too. Default 224. */
+  imageSize?: number | ImageSize;
   /** Start every residual branch at zero, as MoCo's pre-training does. Default false. */
   zeroInitResidual?: boolean;
 }
@@ -32,6 +34,7 @@ export interface ResNetOptions {
 export class ResNet extends Encoder {
   readonly headKey = "fc";
   readonly featureDim: number;
+  readonly imageSize: ImageSize;
   readonly conv1: Conv2d;
   readonly bn1: BatchNorm2d;
   readonly maxpool = new MaxPool2d(3, { stride: 2, padding: 1 });
@@ -40,6 +43,9 @@ export class ResNet extends Encoder {
   constructor(options: ResNetOptions) {
     super();
     const { block, layers, width = 64, groups = 1, widthPerGroup = 64, numClasses = 1000, zeroInitResidual = false } = options;
+    const { imageSize = 224 } = options;
+    this.imageSize = typeof imageSize === "number" ? [imageSize, imageSize] : imageSize;
+    this.imageSize.forEach((pixels) => requireInteger("imageSize", pixels));
     if (layers.length !== 4) throw new ModelConfigError(`layers is [${layers}]: give four numbers of blocks, such as [2, 2, 2, 2].`);
     layers.forEach((count) => requireInteger("layers", count));
     for (const [name, value] of Object.entries({ width, groups, widthPerGroup })) requireInteger(name, value);

@@ -20,7 +20,7 @@ export const featureLayers: readonly FeatureLayer[] = ["class", "patches", "pool
 export interface FeatureOptions {
   /** Default: the class token of a ViT, the pooled features of a ResNet. */
   layer?: FeatureLayer;
-  /** Height and width of the network's input in pixels. Default: a ViT's own, 224 for a ResNet. */
+  /** Height and width of the network's input in pixels. Default: the encoder's. */
   imageSize?: number | readonly [number, number];
   /** Default 64. */
   batchSize?: number;
@@ -70,7 +70,7 @@ export class FeatureExtractor {
   /** @throws FeatureError for a layer that the encoder does not have, and for an image size that a ViT's positions do not fit */
   constructor(readonly encoder: Encoder, options: FeatureOptions = {}) {
     const isVit = encoder instanceof VisionTransformer;
-    const { imageSize = isVit ? encoder.imageSize : 224, batchSize = 64, device = "cpu", precision = "fp32" } = options;
+    const { imageSize = encoder.imageSize, batchSize = 64, device = "cpu", precision = "fp32" } = options;
     this.layer = options.layer ?? (isVit ? "class" : "pooled");
     const layers = layersOf(encoder);
     if (!layers.includes(this.layer)) {

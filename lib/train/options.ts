@@ -4,6 +4,31 @@ import * as torch from "../torch/index.js";
 /** How a forward pass computes: in float32, or with autocast in bfloat16 or float16. */
 export type Precision = "fp32" | "bf16" | "fp16";
 
+/** What every training can be told. */
+export interface TrainingOptions {
+  /** `"cpu"`, `"cuda"` or `"cuda:N"`. Default: the first GPU, where there is one. */
+  device?: string;
+  /** Default: a random one, or that of the checkpoint that is resumed. */
+  seed?: number;
+  /** Threads of one operator on the CPU. Default: libtorch's choice. */
+  threads?: number;
+  /** Threads that prepare images, at most as many as the machine has. Default 32. */
+  workers?: number;
+  /** Keep decoded images in memory, as far as they fit. Default false. */
+  cacheImages?: boolean;
+  /** Turn pictures upright as their EXIF orientation says. Default false, as upstream. */
+  exif?: boolean;
+  /** Fraction of the images that may be unreadable. Default 0.01. */
+  maxBad?: number;
+
+  /** Folder for checkpoints and log. Without it nothing is written. */
+  out?: string;
+  /** Write checkpoints in the background: the training waits only for a copy in memory. Default true. */
+  saveInBackground?: boolean;
+  /** Stop after this many steps of this call, and save. Default: run to the end. */
+  stopAfter?: number;
+}
+
 /** An option of a training or an evaluation has a value that it cannot have. */
 export class OptionError extends Error {
   override readonly name = "OptionError";

@@ -7,13 +7,13 @@ import { AdamW, LARS, scaledLearningRate, type Optimizer } from "../optim/index.
 import type { Tensor } from "../torch/index.js";
 import type { Position } from "./runs/checkpointFiles.js";
 import {
-  OptionError, requireOneOf, requirePrecision, requireRange, requireWhole, resolveDevice, type Precision,
+  OptionError, requireOneOf, requirePrecision, requireRange, requireWhole, resolveDevice, type Precision, type TrainingOptions,
 } from "./options.js";
 
 export type OptimizerName = "lars" | "adamw";
 
 /** Options of {@link pretrain}. Defaults are upstream's. */
-export interface PretrainOptions {
+export interface PretrainOptions extends TrainingOptions {
   /** What `openImages` opens (a folder, a list, shards, Parquet, a benchmark data set), or a source or stream of your own. */
   data: string | ImageSource | ImageStream;
   /** Images of an epoch, where a stream's shards do not tell. */
@@ -68,16 +68,12 @@ export interface PretrainOptions {
   cropMin?: number;
   /** Changes to upstream's augmentations. */
   augmentation?: RecipeChanges;
-  /** Turn pictures upright as their EXIF orientation says. Default false, as upstream. */
-  exif?: boolean;
   /**
    * Where colour, blur, solarize and flip happen: `"cpu"`, whose pixels are upstream's, or `"gpu"`, on the training's device, which leaves
    * only decoding and cropping to the CPU. Default `"cpu"`.
    */
   augment?: "cpu" | "gpu";
 
-  /** `"cpu"`, `"cuda"` or `"cuda:N"`. Default: the first GPU, where there is one. */
-  device?: string;
   /** Default: float16 on a GPU, as upstream, and float32 on the CPU. */
   precision?: Precision;
   /**
@@ -85,19 +81,7 @@ export interface PretrainOptions {
    * drift apart by roundings; the CPU always repeats itself. Default false.
    */
   deterministic?: boolean;
-  /** Default: a random one, or that of the checkpoint that is resumed. */
-  seed?: number;
-  /** Threads of one operator on the CPU. Default: libtorch's choice. */
-  threads?: number;
-  /** Threads that prepare images, at most as many as the machine has. Default 32. */
-  workers?: number;
-  /** Keep decoded images in memory, as far as they fit. Default false. */
-  cacheImages?: boolean;
-  /** Fraction of the images that may be unreadable. Default 0.01. */
-  maxBad?: number;
 
-  /** Folder for checkpoints and log. Without it nothing is written. */
-  out?: string;
   /** A checkpoint of ours or of upstream's to go on from, or the folder of a run for its latest. */
   resume?: string;
   /** A checkpoint of any kind that `moco convert` reads: a new run begins with its encoder's weights. */
@@ -110,10 +94,6 @@ export interface PretrainOptions {
   keep?: number;
   /** Keep those after every so many epochs for ever, besides the `keep` newest, or the newest one. */
   keepEvery?: number;
-  /** Write checkpoints in the background: the training waits only for a copy in memory. Default true. */
-  saveInBackground?: boolean;
-  /** Stop after this many steps of this call, and save. Default: run to the end. */
-  stopAfter?: number;
 
   /** Judge the encoder by kNN after every so many epochs, and after the last one. Needs labels. Default: don't. */
   knnEvery?: number;

@@ -3,12 +3,11 @@ import { copyFileSync, cpSync, mkdirSync, readFileSync, writeFileSync } from "no
 import { join } from "node:path";
 import { beforeAll, expect, test } from "@jest/globals";
 import sharp from "sharp";
-import ts from "typescript";
 import { ImageFolder, imageEndings } from "../../lib/data/index.js";
 import { drawAugmentSheet } from "../../lib/report/augmentSheet.js";
 import { fixturePath } from "../support/fixtures.js";
 import { expectNoTensorsLeft } from "../support/tensorsLeft.js";
-import { readPage, ReadersFolder, root, testBlocks, testLinks } from "./docsPage.js";
+import { readPage, ReadersFolder, root, testBlocks, testLinks, testPrograms } from "./docsPage.js";
 
 expectNoTensorsLeft();
 const folder = new ReadersFolder();
@@ -38,21 +37,7 @@ function writePets(): void {
 testLinks(page);
 testBlocks(page, { sh: (code) => folder.runShell(code), ts: (code) => folder.runTypeScript(code) });
 
-test("the programs fit the package's types", () => {
-  const programs = page.blocks.filter(({ language }) => language === "ts").map(({ code }, i) => {
-    const path = join(folder.path, `program${i}.mts`);
-    writeFileSync(path, code);
-    return path;
-  });
-  const program = ts.createProgram(programs, {
-    strict: true, noEmit: true, skipLibCheck: true, target: ts.ScriptTarget.ES2023, module: ts.ModuleKind.NodeNext,
-    moduleResolution: ts.ModuleResolutionKind.NodeNext, lib: ["lib.es2023.d.ts", "lib.esnext.disposable.d.ts"],
-    types: ["node"], typeRoots: [join(root, "node_modules", "@types")],
-  });
-  const found = ts.getPreEmitDiagnostics(program).map(({ messageText }) => ts.flattenDiagnosticMessageText(messageText, "\n"));
-  expect(programs.length).toBeGreaterThan(1);
-  expect(found).toEqual([]);
-}, 60_000);
+testPrograms(page, folder);
 
 test("the class of one's own is ten lines", () => {
   const [, body] = /^class Archive [^\n]*\n([\s\S]*?)^}$/m.exec(page.text)!;

@@ -144,3 +144,22 @@ export function testLinks({ name, text }: Page): void {
     for (const path of [...results, ...linked]) expect(() => readFileSync(path)).not.toThrow();
   });
 }
+
+/** Adds a test that a page's programs fit the types of the package that is installed in the reader's folder. */
+export function testPrograms({ name, blocks }: Page, folder: ReadersFolder): void {
+  test(`the programs of ${name} fit the package's types`, () => {
+    const programs = blocks.filter(({ language }) => language === "ts").map(({ code }, i) => {
+      const path = join(folder.path, `program${i}.mts`);
+      writeFileSync(path, code);
+      return path;
+    });
+    const program = ts.createProgram(programs, {
+      strict: true, noEmit: true, skipLibCheck: true, target: ts.ScriptTarget.ES2023, module: ts.ModuleKind.NodeNext,
+      moduleResolution: ts.ModuleResolutionKind.NodeNext, lib: ["lib.es2023.d.ts", "lib.esnext.disposable.d.ts"],
+      types: ["node"], typeRoots: [join(root, "node_modules", "@types")],
+    });
+    const found = ts.getPreEmitDiagnostics(program).map(({ messageText }) => ts.flattenDiagnosticMessageText(messageText, "\n"));
+    expect(programs.length).toBeGreaterThan(1);
+    expect(found).toEqual([]);
+  }, 60_000);
+}

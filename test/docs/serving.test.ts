@@ -1,15 +1,14 @@
 /** Every command and program that docs/serving.md shows is run as it is printed, and must print what the page says. */
-import { copyFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { copyFileSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
-import { beforeAll, expect, test } from "@jest/globals";
-import ts from "typescript";
+import { beforeAll } from "@jest/globals";
 import { addPrefix, OrderedDict, writeCheckpoint } from "../../lib/checkpoint/index.js";
 import { createModel } from "../../lib/models/index.js";
 import * as torch from "../../lib/torch/index.js";
 import { fixturePath } from "../support/fixtures.js";
 import { plantedFolder, untrainedEncoder } from "../train/plantedDuplicates.js";
 import { expectNoTensorsLeft } from "../support/tensorsLeft.js";
-import { readPage, ReadersFolder, root, section, testBlocks, testLinks } from "./docsPage.js";
+import { readPage, ReadersFolder, root, section, testBlocks, testLinks, testPrograms } from "./docsPage.js";
 
 expectNoTensorsLeft();
 const folder = new ReadersFolder();
@@ -35,18 +34,4 @@ testBlocks(section(page, "Nearest images and near-duplicates"), runners, { toler
 testBlocks(section(page, "A server"), { sh: runners.sh });
 testLinks(page);
 
-test("the programs fit the package's types", () => {
-  const programs = page.blocks.filter(({ language }) => language === "ts").map(({ code }, i) => {
-    const path = join(folder.path, `program${i}.mts`);
-    writeFileSync(path, code);
-    return path;
-  });
-  const program = ts.createProgram(programs, {
-    strict: true, noEmit: true, skipLibCheck: true, target: ts.ScriptTarget.ES2023, module: ts.ModuleKind.NodeNext,
-    moduleResolution: ts.ModuleResolutionKind.NodeNext, lib: ["lib.es2023.d.ts", "lib.esnext.disposable.d.ts"],
-    types: ["node"], typeRoots: [join(root, "node_modules", "@types")],
-  });
-  const found = ts.getPreEmitDiagnostics(program).map(({ messageText }) => ts.flattenDiagnosticMessageText(messageText, "\n"));
-  expect(programs.length).toBeGreaterThan(1);
-  expect(found).toEqual([]);
-}, 60_000);
+testPrograms(page, folder);

@@ -42,7 +42,8 @@ export function recordedHeads(value: unknown): unknown {
 
 /** Height and width of the images that a run of ours has left in its checkpoint; undefined in others. */
 export function recordedImageSize(value: unknown): unknown {
-  return fieldsOf(fieldsOf(value).moco_v3_run).image_size ?? undefined;
+  const run = fieldsOf(fieldsOf(value).moco_v3_run);
+  return run.image_size ?? fieldsOf(fieldsOf(run.facts).recipe).imageSize ?? undefined;
 }
 
 function textOrNull(value: unknown): string | null {
@@ -62,7 +63,7 @@ export function encoderRecord({ sizes, numHeads, imageSize, normEps }: EncoderSp
       }
     : {
         format: RECORD_FORMAT, block: sizes.block, layers: sizes.layers, width: sizes.width, groups: sizes.groups,
-        width_per_group: sizes.widthPerGroup,
+        width_per_group: sizes.widthPerGroup, ...(imageSize === null ? {} : { image_size: imageSize }),
       };
 }
 

@@ -15,7 +15,7 @@ export interface EncoderSpec {
   sizes: EncoderSizes;
   /** Null for a ResNet, and for a ViT of which nothing tells it. */
   numHeads: number | null;
-  /** Height and width in pixels; null for a ResNet, which takes any. */
+  /** Height and width in pixels. A ResNet takes any: the size that it was trained on, or null where the file does not tell. */
   imageSize: [number, number] | null;
   /** Of a ViT's LayerNorms. */
   normEps: number;
@@ -40,7 +40,7 @@ export function specOf(recognised: RecognisedCheckpoint, backbone: ReadonlyMap<s
     if (options.numHeads !== undefined) {
       throw new ConvertError(`${options.numHeads} heads were given for a ResNet, which has none; leave them out`);
     }
-    return { arch, sizes, numHeads: null, imageSize: null, normEps: NORM_EPS, notes: [] };
+    return { arch, sizes, numHeads: null, imageSize: recognised.imageSize, normEps: NORM_EPS, notes: [] };
   }
   const { width, positions, patchSize } = sizes;
   const numHeads = options.numHeads ?? recognised.numHeads;

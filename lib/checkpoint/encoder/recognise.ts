@@ -28,7 +28,7 @@ export interface RecognisedCheckpoint {
   numHeads: number | null;
   numHeadsFrom: "file" | "config" | "convention" | null;
   patchSize: number | null;
-  /** Height and width in pixels; null where the positions are no square grid and nothing else tells. */
+  /** Height and width in pixels; null where the positions are no square grid, or it is a ResNet, and nothing else tells. */
   imageSize: [number, number] | null;
   stem: "patch" | "conv" | null;
   mlpRatio: number | null;
@@ -171,7 +171,9 @@ function headsOf(
 function geometryOf(
   model: ModelFacts | null, imageSizes: readonly unknown[],
 ): Pick<RecognisedCheckpoint, "patchSize" | "imageSize" | "stem" | "mlpRatio"> {
-  if (model?.sizes?.family !== "vit") return { patchSize: null, imageSize: null, stem: null, mlpRatio: null };
+  if (model?.sizes?.family !== "vit") {
+    return { patchSize: null, imageSize: imageSizes.map(sizeOf).find((size) => size !== null) ?? null, stem: null, mlpRatio: null };
+  }
   const { patchSize, positions, stem, mlpRatio } = model.sizes;
   const told = imageSizes.map(sizeOf).find((size) => {
     return size !== null && patchSize !== null && (size[0] / patchSize) * (size[1] / patchSize) === positions;

@@ -4,7 +4,7 @@ import * as torch from "../../torch/index.js";
 import type { GraphBuilder, Value } from "./graphBuilder.js";
 import { elementTypes, type ValueInfo } from "./onnxMessages.js";
 
-/** Pixels of a ResNet's input where evaluation is meant; it takes any from 32. */
+/** Of a ResNet whose file does not tell what it was trained on; it takes any size from 32 pixels. */
 const USUAL_SIZE: readonly [number, number] = [224, 224];
 
 /** Height and width that evaluation gives the encoder. */
@@ -22,7 +22,7 @@ export function resizeShorter(spec: EncoderSpec): number {
  * [N, H, W, 3]. A ResNet takes any height and width.
  */
 export function imageInput(spec: EncoderSpec, preprocess: boolean): ValueInfo {
-  const [height, width] = spec.imageSize ?? ["height", "width"];
+  const [height, width] = spec.sizes.family === "resnet" ? ["height", "width"] : spec.imageSize!;
   return preprocess
     ? { name: "pixels", elementType: "uint8", dims: ["batch", height, width, 3], description: "RGB pixels from 0 to 255, row by row" }
     : {

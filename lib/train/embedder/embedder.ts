@@ -17,7 +17,7 @@ export interface EmbedderOptions {
   batchSize?: number;
   /** CPU threads that decode, and that one operator uses. Default: one for each core. */
   threads?: number;
-  /** Height and width of the network's input. Default: a ViT's own, 224 for a ResNet. */
+  /** Height and width of the network's input. Default: what the encoder was trained on, 224 where nothing tells. */
   imageSize?: number | readonly [number, number];
   /** Attention heads of a ViT, where they are not what the file says or its kind usually has. */
   numHeads?: number;

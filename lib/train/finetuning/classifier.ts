@@ -133,7 +133,7 @@ function withHead(model: Encoder, options: ClassifierOptions & { arch: string; d
     return head;
   });
   model.requiresGrad_();
-  const size = model instanceof VisionTransformer ? model.imageSize : wanted ?? 224;
+  const size = model instanceof VisionTransformer ? model.imageSize : wanted ?? model.imageSize;
   const imageSize = typeof size === "number" ? [size, size] as const : size;
   return { model, arch, imageSize, dropPath };
 }

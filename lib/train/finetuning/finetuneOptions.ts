@@ -3,12 +3,12 @@ import { checkMixing, supervisedRecipe, type Interpolation, type LabelledSplits,
 import { architectures, isArchitecture, UnknownArchitectureError, type Encoder } from "../../models/index.js";
 import { AdamW, SGD, type FineTuningSchedule, type Optimizer } from "../../optim/index.js";
 import {
-  OptionError, requireOneOf, requirePrecision, requireRange, requireWhole, resolveDevice, type Precision,
+  OptionError, requireOneOf, requirePrecision, requireRange, requireWhole, resolveDevice, type Precision, type TrainingOptions,
 } from "../options.js";
 import { parameterGroups } from "./parameterGroups.js";
 
 /** Options of {@link finetune}. Defaults are those of DeiT's recipes, but for the number of epochs and the average of the weights. */
-export interface FinetuneOptions {
+export interface FinetuneOptions extends TrainingOptions {
   /** What `openLabelledSplits` opens (a folder with `train/` and `val/`, CIFAR, Flowers-102, Oxford Pets, shards), or both parts themselves. */
   data: string | LabelledSplits;
   /** Images to judge by, where they are not part of the data set. */
@@ -26,7 +26,7 @@ export interface FinetuneOptions {
   arch?: string;
   /** Attention heads of a ViT, where they are not what the checkpoint says or its kind usually has. */
   numHeads?: number;
-  /** Height and width in pixels, or the side of a square. Positions are interpolated. Default: the checkpoint's, 224 for a ResNet. */
+  /** Height and width in pixels, or the side of a square. Positions are interpolated. Default: the checkpoint's, 224 where nothing tells. */
   imageSize?: number | readonly [number, number];
   /** Stochastic depth of a ViT. Default 0.1; a ResNet has none. */
   dropPath?: number;
@@ -80,37 +80,17 @@ export interface FinetuneOptions {
    * of a third of the images. Default 1.
    */
   repeats?: number;
-  /** Turn pictures upright as their EXIF orientation says. Default false, as upstream. */
-  exif?: boolean;
 
   /** Decay of a moving average of the weights that is evaluated and saved too; DeiT's is 0.99996. Default: none. */
   averageDecay?: number;
 
-  /** `"cpu"`, `"cuda"` or `"cuda:N"`. Default: the first GPU, where there is one. */
-  device?: string;
   /** Default: float16 on a GPU, as DeiT, and float32 on the CPU. */
   precision?: Precision;
   /** Only kernels that give the same bits in each run, on a GPU; the CPU always repeats itself. Default false. */
   deterministic?: boolean;
-  /** Default: a random one, or that of the checkpoint that is resumed. */
-  seed?: number;
-  /** Threads of one operator on the CPU. Default: libtorch's choice. */
-  threads?: number;
-  /** Threads that prepare images, at most as many as the machine has. Default 32. */
-  workers?: number;
-  /** Keep decoded images in memory, as far as they fit. Default false. */
-  cacheImages?: boolean;
-  /** Fraction of the images of either part that may be unreadable. Default 0.01. */
-  maxBad?: number;
 
-  /** Folder for checkpoints and log. Without it nothing is written. */
-  out?: string;
   /** A checkpoint of a fine-tuning to go on from, or its folder. */
   resume?: string;
-  /** Write checkpoints in the background: the training waits only for a copy in memory. Default true. */
-  saveInBackground?: boolean;
-  /** Stop after this many steps of this call, and save. Default: run to the end. */
-  stopAfter?: number;
 }
 
 /** The options with every default filled in. */

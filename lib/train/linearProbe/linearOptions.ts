@@ -2,10 +2,10 @@ import { availableParallelism } from "node:os";
 import type { LabelledSplits } from "../../data/index.js";
 import { isArchitecture, UnknownArchitectureError, VisionTransformer, type Encoder } from "../../models/index.js";
 import { scaledLearningRate } from "../../optim/index.js";
-import { OptionError, requirePrecision, requireRange, requireWhole, resolveDevice, type Precision } from "../options.js";
+import { OptionError, requirePrecision, requireRange, requireWhole, resolveDevice, type Precision, type TrainingOptions } from "../options.js";
 
 /** Options of {@link linearProbe}. Defaults are upstream's. */
-export interface LinearProbeOptions {
+export interface LinearProbeOptions extends TrainingOptions {
   /** What `openLabelledSplits` opens: a folder with `train/` and `val/`, a benchmark data set, shards; or two sources of your own. */
   data: string | LabelledSplits;
   /** Images to judge by, where they are not part of `data`. */
@@ -23,7 +23,7 @@ export interface LinearProbeOptions {
   arch?: string;
   /** Attention heads of a ViT, where they are not what the file says or its kind usually has. */
   numHeads?: number;
-  /** Pixels of the square input. Default: a ViT's own, 224 for a ResNet. */
+  /** Pixels of the square input. Default: what the encoder was trained on, 224 where nothing tells. */
   imageSize?: number;
 
   /** Default 90. */
@@ -59,31 +59,13 @@ export interface LinearProbeOptions {
 
   /** Evaluate only. Default false. */
   evaluate?: boolean;
-  /** `"cpu"`, `"cuda"` or `"cuda:N"`. Default: the first GPU, where there is one. */
-  device?: string;
   /** Of the frozen encoder; the classifier is trained in float32. Default `"fp32"`, as upstream. */
   precision?: Precision;
   /** Of the classifier's start, the order and the crops. Default: a random one, or that of the checkpoint that is resumed. */
   seed?: number;
-  /** Threads of one operator on the CPU. Default: libtorch's choice. */
-  threads?: number;
-  /** Threads that prepare images, at most as many as the machine has. Default 32. */
-  workers?: number;
-  /** Keep decoded images in memory, as far as they fit. Default false. */
-  cacheImages?: boolean;
-  /** Turn pictures upright as their EXIF orientation says. Default false, as upstream. */
-  exif?: boolean;
-  /** Fraction of the images that may be unreadable. Default 0.01. */
-  maxBad?: number;
 
-  /** Folder for checkpoints and log. Without it nothing is written. */
-  out?: string;
   /** A checkpoint of ours or of upstream's to go on from, or the folder of a run. */
   resume?: string;
-  /** Write checkpoints in the background: the training waits only for a copy in memory. Default true. */
-  saveInBackground?: boolean;
-  /** Stop after this many steps of this call, and save. Default: run to the end. */
-  stopAfter?: number;
 }
 
 /** The options with every default filled in. */

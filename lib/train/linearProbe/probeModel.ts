@@ -76,7 +76,7 @@ function requireImageSize(encoder: Encoder, wanted: number | null): void {
 /** Height and width of the encoder's input in pixels. */
 export function inputSize(encoder: Encoder, wanted: number | null): readonly [number, number] {
   if (encoder instanceof VisionTransformer) return encoder.imageSize;
-  const size = wanted ?? 224;
-  if (size < 32) throw new ModelConfigError(`imageSize is ${size}; a ResNet takes images from 32 pixels`);
-  return [size, size];
+  const size = wanted === null ? encoder.imageSize : [wanted, wanted] as const;
+  if (Math.min(...size) < 32) throw new ModelConfigError(`imageSize is ${Math.min(...size)}; a ResNet takes images from 32 pixels`);
+  return size;
 }

@@ -1,4 +1,4 @@
-import { BackgroundWriter } from "../../checkpoint/index.js";
+import { BackgroundSaves, type SaveTimes } from "./backgroundSaves.js";
 import { CheckpointFolder, type SavedCheckpoint } from "./checkpointFolder.js";
 import type { Position } from "./checkpointFiles.js";
 import type { Retention } from "./checkpointRetention.js";
@@ -10,25 +10,19 @@ export interface CheckpointSaverOptions extends Retention {
 }
 
 /** A checkpoint that is in place. */
-export interface FinishedSave extends SavedCheckpoint {
+export interface FinishedSave extends SavedCheckpoint, SaveTimes {
   position: Position;
-  /** Milliseconds that the training was held up. */
-  stallMs: number;
-  /** Milliseconds from the call to the end of writing. */
-  totalMs: number;
 }
 
 /** Saves the state of a training in its folder, while the training goes on. */
 export class CheckpointSaver {
-  readonly #writer: BackgroundWriter;
-  #saving: Promise<void> = Promise.resolve();
-  #failure: Error | null = null;
+  readonly #saves: BackgroundSaves;
 
   private constructor(
-    private readonly folder: CheckpointFolder, private readonly trainee: Trainee, private readonly facts: RunFacts,
-    private readonly background: boolean, private readonly onSaved: (save: FinishedSave) => void,
+    private readonly folder: CheckpointFolder, private readonly trainee: Trainee, private readonly facts: RunFacts, background: boolean,
+    private readonly onSaved: (save: FinishedSave) => void,
   ) {
-    this.#writer = new BackgroundWriter({ synchronous: !background });
+    this.#saves = new BackgroundSaves(background);
   }
 
   /**
@@ -46,7 +40,7 @@ export class CheckpointSaver {
   /** Takes the memory for the copies, now that the optimiser has its state, so that the first save waits no longer than the others. */
   reserve(): void {
     const value = trainingStateValue(this.trainee, { epoch: 0, step: 0 }, this.facts, []);
-    this.#writer.reserve(value);
+    this.#saves.reserve(value);
     value.moco_v3_run.rng_state.dispose();
   }
 
@@ -56,43 +50,30 @@ export class CheckpointSaver {
    * @throws CheckpointSaveError of the save before, if nobody has heard of it
    */
   async save(position: Position, badImages: readonly number[]): Promise<void> {
-    const start = performance.now();
-    await this.flush();
     const value = trainingStateValue(this.trainee, position, this.facts, badImages);
-    await new Promise<void>((copied) => {
-      let stallMs = 0;
-      const write = async (path: string): Promise<void> => {
-        const { done } = await this.#writer.save(path, value);
-        stallMs = performance.now() - start;
-        copied();
-        await done;
-      };
-      this.#saving = this.folder
-        .save(position, write)
-        .then((saved) => this.onSaved({ ...saved, position, stallMs, totalMs: performance.now() - start }))
-        .catch((error: Error) => void (this.#failure = error))
-        .finally(copied);
-    });
-    value.moco_v3_run.rng_state.dispose();
-    if (!this.background) await this.flush();
+    try {
+      await this.#saves.save({
+        value,
+        place: (write) => this.folder.save(position, write),
+        done: (saved, times) => this.onSaved({ ...saved, ...times, position }),
+      });
+    } finally {
+      value.moco_v3_run.rng_state.dispose();
+    }
   }
 
   /** @throws CheckpointSaveError of a save that has failed meanwhile; once */
   check(): void {
-    const failure = this.#failure;
-    this.#failure = null;
-    if (failure !== null) throw failure;
+    this.#saves.check();
   }
 
   /** Waits until what was saved is in place. @throws CheckpointSaveError if it could not be saved, and nobody has heard of it */
-  async flush(): Promise<void> {
-    await this.#saving;
-    this.check();
+  flush(): Promise<void> {
+    return this.#saves.flush();
   }
 
   /** Waits for the file that is being written and frees the copy's memory. Never throws. */
-  async close(): Promise<void> {
-    await this.#saving;
-    await this.#writer.close();
+  close(): Promise<void> {
+    return this.#saves.close();
   }
 }

@@ -1,9 +1,10 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { BackgroundWriter, writeDurably } from "../../checkpoint/index.js";
+import { writeDurably } from "../../checkpoint/index.js";
 import { diskFiles } from "../../checkpoint/files/durableFile.js";
+import { BackgroundSaves, type SaveTimes } from "./backgroundSaves.js";
 import { CLASSIFIER_CHECKPOINT, MODEL_BEST } from "./checkpointFiles.js";
-import { removeAbandoned, saveFailure, type CheckpointSaveError } from "./checkpointFolder.js";
+import { removeAbandoned, saveFailure } from "./checkpointFolder.js";
 
 export interface SupervisedFolderOptions {
   /** Whether the training goes on while a file is written, at the price of a copy of its state in memory. Default true. */
@@ -11,12 +12,8 @@ export interface SupervisedFolderOptions {
 }
 
 /** A checkpoint of a training with labels that is in place. */
-export interface SupervisedSave {
+export interface SupervisedSave extends SaveTimes {
   path: string;
-  /** Milliseconds that the training was held up. */
-  stallMs: number;
-  /** Milliseconds from the call to the end of writing. */
-  totalMs: number;
 }
 
 /**
@@ -27,14 +24,10 @@ export interface SupervisedSave {
  * from `checkpoint.pth.tar` never has a best accuracy whose weights are lost.
  */
 export class SupervisedFolder {
-  readonly #writer: BackgroundWriter;
-  readonly #background: boolean;
-  #saving: Promise<void> = Promise.resolve();
-  #failure: CheckpointSaveError | null = null;
+  readonly #saves: BackgroundSaves;
 
   private constructor(readonly path: string, background: boolean) {
-    this.#background = background;
-    this.#writer = new BackgroundWriter({ synchronous: !background });
+    this.#saves = new BackgroundSaves(background);
   }
 
   /** Opens the folder, which is made if need be. */
@@ -52,45 +45,33 @@ export class SupervisedFolder {
    * @throws CheckpointSaveError of the save before, if nobody has heard of it
    */
   async save(value: unknown, best: boolean, onSaved: (save: SupervisedSave) => void = () => {}): Promise<void> {
-    const start = performance.now();
-    await this.flush();
     const [path, bestPath] = [join(this.path, CLASSIFIER_CHECKPOINT), join(this.path, MODEL_BEST)];
     const first = best ? bestPath : path;
-    await new Promise<void>((copied) => {
-      let stallMs = 0;
-      const write = async (): Promise<void> => {
-        const { done } = await this.#writer.save(first, value);
-        stallMs = performance.now() - start;
-        copied();
-        await done;
+    await this.#saves.save({
+      value,
+      place: async (write) => {
+        await write(first);
         // A file of its own, not a second name: upstream's programs write into the file that is there.
         if (best) await copyDurably(bestPath, path);
-      };
-      this.#saving = write()
-        .then(() => onSaved({ path, stallMs, totalMs: performance.now() - start }))
-        .catch((error: unknown) => void (this.#failure = saveFailure(first, existsSync(path) ? path : null, error)))
-        .finally(copied);
+      },
+      done: (_, times) => onSaved({ path, ...times }),
+      failure: (error) => saveFailure(first, existsSync(path) ? path : null, error),
     });
-    if (!this.#background) await this.flush();
   }
 
   /** @throws CheckpointSaveError of a save that has failed meanwhile; once */
   check(): void {
-    const failure = this.#failure;
-    this.#failure = null;
-    if (failure !== null) throw failure;
+    this.#saves.check();
   }
 
   /** Waits until what was saved is in place. @throws CheckpointSaveError if it could not be saved, and nobody has heard of it */
-  async flush(): Promise<void> {
-    await this.#saving;
-    this.check();
+  flush(): Promise<void> {
+    return this.#saves.flush();
   }
 
   /** Waits for the file that is being written and frees the copy's memory. Never throws. */
-  async close(): Promise<void> {
-    await this.#saving;
-    await this.#writer.close();
+  close(): Promise<void> {
+    return this.#saves.close();
   }
 }
 
