@@ -1,0 +1,73 @@
+import type { Peer } from "../bench/peer.js";
+import { finetunings, probeFlags, type FinetuneRecipe, type FinetuningName } from "./methods.js";
+import { moco } from "./ours.js";
+import { jobOf, type Prepared } from "./prepared.js";
+import { startPytorch, type TrainingAnswer } from "./pytorch.js";
+import { compareSides } from "./statistics.js";
+import type { SeededComparison } from "./table.js";
+
+/** Linear probes: `moco lincls` and upstream's own program. */
+export function compareProbes(prepared: Prepared, seeds: readonly number[]): Promise<SeededComparison> {
+  const { python, data, checkpoint, classes, threads } = prepared;
+  const flags = probeFlags(prepared);
+  const peer = startPytorch(python, "linear", { ...jobOf(prepared), classes, args: flags });
+  const ours = async (seed: number): Promise<number> => {
+    const words = ["lincls", data, "--pretrained", checkpoint, ...flags, "--seed", String(seed), "--device", "cpu", "-j", "1"];
+    const { acc1 } = await moco<{ acc1: number }>(words, threads);
+    return acc1 / 100;
+  };
+  return compareSeeds(prepared, "linear probe", { seeds, ours, peer });
+}
+
+/** End-to-end fine-tuning: `moco finetune` and timm's classes. */
+export function compareFinetuning(prepared: Prepared, name: FinetuningName, seeds: readonly number[]): Promise<SeededComparison> {
+  const { python, data, checkpoint, threads, quick } = prepared;
+  const recipe: FinetuneRecipe = { ...finetunings[name], ...(quick ? { epochs: 2, warmupEpochs: 1, batchSize: 32 } : {}) };
+  const peer = startPytorch(python, "finetune", { ...jobOf(prepared), recipe });
+  const ours = async (seed: number): Promise<number> => {
+    const words = ["finetune", data, "--pretrained", checkpoint, ...finetuneFlags(recipe), "--seed", String(seed), "--device", "cpu", "-j", "1"];
+    const { acc1 } = await moco<{ acc1: number }>(words, threads);
+    return acc1 / 100;
+  };
+  return compareSeeds(prepared, `fine-tuning, ${name}`, { seeds, ours, peer });
+}
+
+interface Sides {
+  seeds: readonly number[];
+  /** Accuracy of ours with a seed. */
+  ours(seed: number): Promise<number>;
+  /** Answers seeds. */
+  peer: Peer;
+}
+
+/** Trains both sides at once, seed by seed. */
+async function compareSeeds({ name, title, judged, onProgress }: Prepared, method: string, { seeds, ours, peer }: Sides): Promise<SeededComparison> {
+  const trained = async (side: string, train: (seed: number) => Promise<number>): Promise<number[]> => {
+    const accuracies: number[] = [];
+    for (const seed of seeds) {
+      const accuracy = await train(seed);
+      onProgress?.(`${name}: ${method}, seed ${seed}: ${side} ${accuracy.toFixed(4)}`);
+      accuracies.push(accuracy);
+    }
+    return accuracies;
+  };
+  try {
+    const [mine, theirs] = await Promise.all([
+      trained("ours", ours), trained("PyTorch", async (seed) => (await peer.ask<TrainingAnswer>(String(seed))).acc1),
+    ]);
+    return { data: title, method, images: judged, ours: mine, theirs, agreement: compareSides(mine, theirs, judged) };
+  } finally {
+    peer.close();
+  }
+}
+
+/** The recipe as flags of `moco finetune`. */
+function finetuneFlags(recipe: FinetuneRecipe): string[] {
+  const flags = {
+    epochs: recipe.epochs, "batch-size": recipe.batchSize, lr: (recipe.lr * 512) / recipe.batchSize, "min-lr": recipe.minLr,
+    "warmup-lr": recipe.warmupLr, "warmup-epochs": recipe.warmupEpochs, wd: recipe.weightDecay, "color-jitter": recipe.colorJitter,
+    aa: recipe.autoAugment ?? "none", reprob: recipe.erasing, mixup: recipe.mixup, cutmix: recipe.cutmix, smoothing: recipe.smoothing,
+    "drop-path": recipe.dropPath,
+  };
+  return Object.entries(flags).flatMap(([flag, value]) => [`--${flag}`, String(value)]);
+}
