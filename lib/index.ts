@@ -2,6 +2,8 @@
 export { createMoCo, MoCo, type CreateMoCoOptions } from "./moco/index.js";
 export { createModel, architectures, type CreateModelOptions } from "./models/index.js";
 export { Embedder, EmbedError, type EmbedderOptions } from "./train/embedder.js";
+export { embeddingEndings, readEmbeddings, writeEmbeddings } from "./train/embeddings/embeddingFile.js";
+export { EmbeddingFileError, type EmbeddingChunk, type EmbeddingRows, type Embeddings } from "./train/embeddings/embeddings.js";
 export { pretrain, type PretrainHooks, type PretrainResult } from "./train/pretrain.js";
 export { OptionError, type Precision } from "./train/options.js";
 export type { PretrainOptions } from "./train/pretrainOptions.js";

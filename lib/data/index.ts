@@ -12,6 +12,7 @@ export {
 } from "./loading/evaluationLoader.js";
 export { openImages, type OpenImagesOptions } from "./openImages.js";
 export { openLabelledSplits, requireLabels, type LabelledSplits, type LabelledSplitsOptions } from "./labelledSplits.js";
+export { randomSubset } from "./randomSubset.js";
 export { ImageFolder, type ImageFolderOptions } from "./folder/imageFolder.js";
 export { imageEndings } from "./folder/imageEndings.js";
 export { FileList } from "./list/fileList.js";

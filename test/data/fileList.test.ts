@@ -64,7 +64,7 @@ describe("lists of lines", () => {
     await withFolder({ "all.txt": `a.png\n${paths.join("\n")}` , "a.png": "" }, async (folder) => {
       for (const bytes of [7, 64, 1000]) {
         const lines: string[] = [];
-        for await (const group of textLines(join(folder, "all.txt"), bytes)) lines.push(...group);
+        for await (const group of textLines(join(folder, "all.txt"), { groupBytes: bytes })) lines.push(...group);
         expect(lines).toEqual(["a.png", ...paths]);
       }
       const list = await FileList.open(join(folder, "all.txt"), { root: folder });

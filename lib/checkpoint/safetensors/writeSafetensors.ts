@@ -37,7 +37,8 @@ export function prepareSafetensors(
   stateDict: unknown, site: CheckpointSite, metadata: Readonly<Record<string, string>> = {},
 ): (sink: ByteSink) => Promise<void> {
   const tensors = namedTensors(stateDict, site).sort((a, b) => b.rank - a.rank || compareUtf8(a.name, b.name));
-  const header = headerOf(tensors, { format: "pt", ...checkMetadata(metadata, site) }, site);
+  const described = tensors.map(({ name, tensor, type, itemSize }) => ({ name, type, shape: tensor.shape, bytes: tensor.numel() * itemSize }));
+  const header = safetensorsHeader(described, { format: "pt", ...checkMetadata(metadata, site) }, site);
   return async (sink) => {
     await sink.write(header);
     for (const { tensor, itemSize } of tensors) await writeTensor(sink, tensor, itemSize);
@@ -79,12 +80,26 @@ function namedTensors(stateDict: unknown, site: CheckpointSite): NamedTensor[] {
   });
 }
 
-function headerOf(tensors: readonly NamedTensor[], metadata: Record<string, string>, site: CheckpointSite): Buffer {
+/** A tensor as a header describes it. */
+export interface DescribedTensor {
+  name: string;
+  /** As the format calls it: `F32`, `I64`, `U8`, ... */
+  type: string;
+  shape: readonly number[];
+  bytes: number;
+}
+
+/**
+ * The begin of a file, up to the tensors' bytes, which follow in the same order without gaps.
+ *
+ * @throws CheckpointError when the header is longer than the format allows
+ */
+export function safetensorsHeader(tensors: readonly DescribedTensor[], metadata: Readonly<Record<string, string>>, site: CheckpointSite): Buffer {
   let position = 0;
-  const fields = tensors.map(({ name, tensor, type, itemSize }) => {
+  const fields = tensors.map(({ name, type, shape, bytes }) => {
     const begin = position;
-    position += tensor.numel() * itemSize;
-    return `${JSON.stringify(name)}:${JSON.stringify({ dtype: type, shape: tensor.shape, data_offsets: [begin, position] })}`;
+    position += bytes;
+    return `${JSON.stringify(name)}:${JSON.stringify({ dtype: type, shape, data_offsets: [begin, position] })}`;
   });
   const text = Buffer.from(`{${[`"${METADATA_KEY}":${JSON.stringify(metadata)}`, ...fields].join(",")}}`, "utf8");
   const length = Math.ceil(text.length / ALIGNMENT) * ALIGNMENT;

@@ -1,7 +1,11 @@
 import { open } from "node:fs/promises";
 
-/** Longer lines are no paths: the file is not text. */
-const maxLine = 1 << 16;
+export interface TextLinesOptions {
+  /** Bytes read at a time. Default 1 MiB. */
+  groupBytes?: number;
+  /** Characters of the longest line. Default 65,536: longer lines are no paths, the file is not text. */
+  longest?: number;
+}
 
 /** A text file that is not what it should be, with the number of the line, from 1. */
 export class TextLineError extends Error {
@@ -18,7 +22,7 @@ export class TextLineError extends Error {
  *
  * @throws {TextLineError} for bytes that are not UTF-8 and for a line that no text has.
  */
-export async function* textLines(path: string, groupBytes = 1 << 20): AsyncIterable<string[]> {
+export async function* textLines(path: string, { groupBytes = 1 << 20, longest = 1 << 16 }: TextLinesOptions = {}): AsyncIterable<string[]> {
   const file = await open(path, "r");
   try {
     const decoder = new TextDecoder();
@@ -33,8 +37,8 @@ export async function* textLines(path: string, groupBytes = 1 << 20): AsyncItera
       rest = more ? lines.pop()! : "";
       // The end of the last line begins no further one.
       if (!more && lines.at(-1) === "") lines.pop();
-      if (rest.length > maxLine) {
-        throw new TextLineError(before + lines.length + 1, `is longer than ${maxLine} characters: is this a text file?`);
+      if (rest.length > longest) {
+        throw new TextLineError(before + lines.length + 1, `is longer than ${longest} characters: is this a text file?`);
       }
       const group = lines.map((line) => (line.endsWith("\r") ? line.slice(0, -1) : line));
       const unreadable = group.findIndex((line) => /[\0\ufffd]/.test(line));

@@ -50,7 +50,12 @@ async function openBuffer(path: string): Promise<AsyncBuffer & { close(): Promis
   };
 }
 
-async function withFile<T>(path: string, read: (buffer: AsyncBuffer) => Promise<T>): Promise<T> {
+/**
+ * Opens a Parquet file for `read` and closes it.
+ *
+ * @throws {ShardError} for whatever `read` throws.
+ */
+export async function withParquetFile<T>(path: string, read: (buffer: AsyncBuffer) => Promise<T>): Promise<T> {
   try {
     const buffer = await openBuffer(path);
     try {
@@ -73,7 +78,7 @@ async function withFile<T>(path: string, read: (buffer: AsyncBuffer) => Promise<
 export function readParquetGroups(
   path: string, wanted: { column?: string; labelColumn?: string },
 ): Promise<{ groups: ParquetGroup[]; classes: string[] | null }> {
-  return withFile(path, async (buffer) => {
+  return withParquetFile(path, async (buffer) => {
     const metadata = await parquetMetadataAsync(buffer);
     const columns = findColumns(path, metadata, wanted);
     const groups: ParquetGroup[] = [];
@@ -91,7 +96,7 @@ export function readParquetGroups(
 export async function readParquetRows(group: ParquetGroup, from: number, to: number): Promise<ParquetRow[]> {
   const { path, columns, metadata } = group;
   const names = columns.label === null ? [columns.image] : [columns.image, columns.label];
-  const rows = await withFile(path, async (file) => {
+  const rows = await withParquetFile(path, async (file) => {
     for (const { meta_data } of metadata.row_groups[0]!.columns) await checkPages(file, meta_data!);
     const read = await parquetReadObjects({ file, metadata, compressors, columns: names, rowStart: from, rowEnd: to, utf8: false });
     if (read.length !== to - from) throw new RangeError(`a row group holds ${read.length} of the ${to - from} rows that it should`);
