@@ -85,7 +85,7 @@ export interface Native {
   imagePoolTimes(pool: unknown): number[];
   prepareImages(
     pool: unknown, images: (string | Uint8Array)[], inputs: Float64Array, renderings: Float64Array, draws: Float64Array,
-    outputs: number[], normalization: Float64Array, honourOrientation: boolean, outcomes: Int32Array,
+    operations: Float64Array, outputs: number[], normalization: Float64Array, honourOrientation: boolean, outcomes: Int32Array,
   ): Promise<(string | null)[]>;
   decodeImage(
     pool: unknown, image: string | Uint8Array, input: Float64Array, honourOrientation: boolean,

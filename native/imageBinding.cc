@@ -72,19 +72,19 @@ class PrepareWork : public PromiseWork {
 };
 
 // prepareImages(pool, images: (path | bytes)[], inputs: Float64Array, renderings: Float64Array,
-//   draws: Float64Array, outputs: slots of [N, 3, H, W] float32 or uint8 tensors,
+//   draws: Float64Array, operations: Float64Array, outputs: slots of [N, 3, H, W] float32 or uint8 tensors,
 //   normalization: Float64Array of three means and three standard deviations, honourOrientation,
 //   outcomes: Int32Array) -> Promise of why each image is bad, or null
 // Fills `outcomes` with outcome, width and height of each image, then top, left, height and width
 // of each rendering's crop. Bytes must not change until the promise settles.
 napi_value prepareImages(napi_env env, napi_callback_info info) {
   return guarded(env, [&]() -> napi_value {
-    const Arguments<9> arguments(env, info);
+    const Arguments<10> arguments(env, info);
     Pool& pool = openPoolOf(env, arguments[0]);
     ImageRequest request = readImageRequest(env, arguments[1], arguments[2], arguments[3],
-                                            arguments[4], arguments[5], arguments[6]);
-    const bool honourOrientation = toBool(env, arguments[7]);
-    const auto [outcomes, room] = typedArray<int32_t>(env, arguments[8], napi_int32_array,
+                                            arguments[4], arguments[5], arguments[6], arguments[7]);
+    const bool honourOrientation = toBool(env, arguments[8]);
+    const auto [outcomes, room] = typedArray<int32_t>(env, arguments[9], napi_int32_array,
                                                       "room for outcomes as an Int32Array");
     if (room != 3 * request.inputs.size() + 4 * request.renderings.size()) {
       throw std::invalid_argument("the room for outcomes has another size");
@@ -92,7 +92,7 @@ napi_value prepareImages(napi_env env, napi_callback_info info) {
     const napi_value kept = request.kept;
     const uint32_t count = static_cast<uint32_t>(request.inputs.size());
     checked(napi_set_element(env, kept, count, arguments[0]), "array");
-    checked(napi_set_element(env, kept, count + 1, arguments[8]), "array");
+    checked(napi_set_element(env, kept, count + 1, arguments[9]), "array");
     return PromiseWork::submit(
         env, std::make_shared<PrepareWork>(pool, std::move(request), honourOrientation, outcomes),
         kept);

@@ -15,18 +15,22 @@ namespace {
 
 using image::Input;
 using image::Jitter;
+using image::Operation;
 using image::Rendering;
 using image::View;
 
 constexpr int kMaxSide = 1 << 16;
 constexpr int kMaxImageSide = 1 << 24;
 constexpr size_t kNumbersPerInput = 3;
-constexpr size_t kNumbersPerRendering = 22;
+constexpr size_t kNumbersPerRendering = 35;
+constexpr size_t kNumbersPerOperation = 9;
+constexpr double kMostOfOperation = 1e12;
 
-// Reads the numbers of one rendering in the order that lib/data/imagePool.ts writes them.
+// Reads the numbers of one rendering (or operation) in the order that TypeScript writes them.
 class Fields {
  public:
-  Fields(const double* at, size_t rendering) : at(at), rendering(rendering) {}
+  Fields(const double* at, size_t index, const char* what = "rendering")
+      : at(at), index(index), what(what) {}
 
   double real() {
     const double value = *at++;
@@ -47,13 +51,18 @@ class Fields {
   int small(const char* name, int64_t low, int64_t high) {
     return static_cast<int>(whole(name, low, high));
   }
-  [[noreturn]] void fail(const std::string& what) const {
-    throw std::invalid_argument("rendering " + std::to_string(rendering) + ": " + what);
+  uint32_t word(const char* name) { return static_cast<uint32_t>(whole(name, 0, UINT32_MAX)); }
+  image::Interpolation interpolation() {
+    return static_cast<image::Interpolation>(small("interpolation", 0, 1));
+  }
+  [[noreturn]] void fail(const std::string& why) const {
+    throw std::invalid_argument(what + (" " + std::to_string(index)) + ": " + why);
   }
 
  private:
   const double* at;
-  size_t rendering;
+  size_t index;
+  const char* what;
 };
 
 void readCrop(Fields& fields, Rendering& rendering, const Input& input,
@@ -115,6 +124,53 @@ void readOperations(Fields& fields, View& view) {
   view.flip = fields.small("flip", 0, 1) != 0;
 }
 
+void readOperationRange(Fields& fields, const ImageRequest& request, View& view) {
+  const int64_t count = static_cast<int64_t>(request.operations.size());
+  const int64_t first = fields.whole("first operation", 0, count);
+  view.operations = request.operations.data() + first;
+  view.operationCount = static_cast<size_t>(fields.whole("operations", 0, count - first));
+}
+
+void readErasing(Fields& fields, image::Erasing& erasing, int height, int width) {
+  erasing.mode = static_cast<image::Erasing::Mode>(fields.small("kind of erasing", 0, 3));
+  image::Box& box = erasing.box;
+  box.top = fields.small("top of what is erased", 0, height);
+  box.left = fields.small("left of what is erased", 0, width);
+  box.height = fields.small("height of what is erased", 0, height - box.top);
+  box.width = fields.small("width of what is erased", 0, width - box.left);
+  image::NoiseKey& noise = erasing.noise;
+  noise.seed = {fields.word("seed, low"), fields.word("seed, high")};
+  noise.stream = fields.word("stream");
+  noise.index = fields.word("index");
+  noise.epoch = fields.word("epoch");
+}
+
+// In the order that lib/data/augmentation/operations.ts writes.
+Operation readOperation(Fields fields) {
+  Operation operation;
+  const int kind = fields.small("kind of operation", 0, Operation::kKinds - 1);
+  operation.kind = static_cast<Operation::Kind>(kind);
+  for (double& number : operation.affine.matrix) {
+    number = fields.real();
+    // Sums of products with a place stay finite, and factors fit single precision.
+    if (std::abs(number) > kMostOfOperation) fields.fail("a number is beyond 1e12");
+  }
+  operation.argument = operation.affine.matrix[0];
+  const bool whole = operation.kind == Operation::Kind::kPosterize ||
+                     operation.kind == Operation::Kind::kSolarize ||
+                     operation.kind == Operation::Kind::kSolarizeAdd;
+  if (whole && !(operation.argument >= 0 && operation.argument <= 256)) {
+    fields.fail("its argument is not in 0 to 256");
+  }
+  operation.affine.interpolation = fields.interpolation();
+  const int fill = fields.small("fill", 0, 0xffffff);
+  for (int channel = 0; channel < 3; ++channel) {
+    operation.affine.fill[static_cast<size_t>(channel)] =
+        static_cast<uint8_t>(fill >> (16 - 8 * channel));
+  }
+  return operation;
+}
+
 // Answers which image the rendering is of.
 size_t readRendering(Fields fields, const ImageRequest& request, Rendering& rendering) {
   const auto last = [](size_t count) { return static_cast<int64_t>(count) - 1; };
@@ -127,6 +183,9 @@ size_t readRendering(Fields fields, const ImageRequest& request, Rendering& rend
   readCrop(fields, rendering, request.inputs[static_cast<size_t>(image)], request.draws);
   readResizing(fields, rendering, height, width);
   readOperations(fields, rendering.view);
+  rendering.view.interpolation = fields.interpolation();
+  readOperationRange(fields, request, rendering.view);
+  readErasing(fields, rendering.erasing, height, width);
   // Tensor handles are not safe to share between threads, the memory behind them is.
   const size_t offset =
       3 * static_cast<size_t>(height) * static_cast<size_t>(width) * static_cast<size_t>(row);
@@ -209,9 +268,9 @@ Input readInput(napi_env env, napi_value where, const double* numbers, size_t in
 }
 
 ImageRequest readImageRequest(napi_env env, napi_value images, napi_value inputs,
-                              napi_value renderings, napi_value draws, napi_value outputs,
-                              napi_value normalization) {
-  ImageRequest request{{}, {}, {}, {}, {}, readNormalization(env, normalization), nullptr};
+                              napi_value renderings, napi_value draws, napi_value operations,
+                              napi_value outputs, napi_value normalization) {
+  ImageRequest request{{}, {}, {}, {}, {}, {}, readNormalization(env, normalization), nullptr};
   uint32_t count = 0;
   if (napi_get_array_length(env, images, &count) != napi_ok) {
     throw std::invalid_argument("expected an array of images");
@@ -239,6 +298,17 @@ ImageRequest readImageRequest(napi_env env, napi_value images, napi_value inputs
                                 " numbers");
   }
   request.draws.assign(drawn, drawn + drawnCount);
+  const auto [steps, stepCount] =
+      typedArray<double>(env, operations, napi_float64_array, "operations as a Float64Array");
+  if (stepCount % kNumbersPerOperation != 0) {
+    throw std::invalid_argument("an operation has " + std::to_string(kNumbersPerOperation) +
+                                " numbers");
+  }
+  request.operations.reserve(stepCount / kNumbersPerOperation);
+  for (size_t i = 0; i < stepCount / kNumbersPerOperation; ++i) {
+    const Fields each(steps + i * kNumbersPerOperation, i, "operation");
+    request.operations.push_back(readOperation(each));
+  }
 
   const auto [fields, fieldCount] =
       typedArray<double>(env, renderings, napi_float64_array, "renderings as a Float64Array");

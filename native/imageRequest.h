@@ -33,6 +33,8 @@ struct ImageRequest {
   std::vector<size_t> first;
   // Numbers of the random crops, which renderings point into.
   std::vector<double> draws;
+  // What RandAugment does, which renderings point into, too.
+  std::vector<image::Operation> operations;
   // Keep the memory that is written to.
   std::vector<at::Tensor> outputs;
   image::Normalization normalization;
@@ -47,7 +49,7 @@ image::Input readInput(napi_env env, napi_value where, const double* numbers, si
 
 // The arguments of prepareImages after the pool.
 ImageRequest readImageRequest(napi_env env, napi_value images, napi_value inputs,
-                              napi_value renderings, napi_value draws, napi_value outputs,
-                              napi_value normalization);
+                              napi_value renderings, napi_value draws,
+                              napi_value operations, napi_value outputs, napi_value normalization);
 
 }  // namespace moco

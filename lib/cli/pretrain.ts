@@ -1,15 +1,14 @@
-import { dirname, join } from "node:path";
-import { statSync } from "node:fs";
+import { join } from "node:path";
 import type { Command } from "commander";
 import pc from "picocolors";
 import { readConfig } from "../config.js";
 import type { TrainingProgress } from "../report/index.js";
 import { ensureReady } from "../setup/index.js";
 import type { PretrainHooks, PretrainResult } from "../train/pretrain.js";
-import { programWords, shellLine, withoutFlags } from "./commandLine.js";
 import { applyConfigFile } from "./configFile.js";
 import { counted } from "./counted.js";
 import { addPretrainFlags, toPretrainOptions, type PretrainFlags } from "./pretrainFlags.js";
+import { defaultFolder, resumeCommand } from "./runFolder.js";
 import { asUsageError } from "./usageError.js";
 
 const EXAMPLES = `
@@ -34,7 +33,7 @@ export function register(program: Command): void {
 }
 
 async function run(data: string, flags: PretrainFlags): Promise<void> {
-  const options = { ...toPretrainOptions(data, flags), out: flags.out ?? defaultFolder(flags) };
+  const options = { ...toPretrainOptions(data, flags), out: flags.out ?? defaultFolder(flags.resume, flags.arch) };
   await ensureReady();
   const { pretrain } = await import("../train/pretrain.js");
   const { listenForInterrupt } = await import("../train/interrupt.js");
@@ -45,7 +44,7 @@ async function run(data: string, flags: PretrainFlags): Promise<void> {
   const interrupt = listenForInterrupt((signal) => {
     display.tell(`${signal}: finishing this step, then saving. Ctrl-C again quits at once.`);
   });
-  const goOn = (): string => `Go on with:\n  ${resumeCommand(options.out)}`;
+  const goOn = (): string => `Go on with:\n  ${resumeCommand("pretrain", options.out, ["--start-epoch"])}`;
 
   try {
     const result = await pretrain(options, { ...display.hooks, signal: interrupt.signal });
@@ -72,7 +71,7 @@ async function run(data: string, flags: PretrainFlags): Promise<void> {
     }
     if (badImages.length > 0) display.tell(`Left out as unreadable: ${counted(badImages.length, "image")}; ${log} has the names.`);
     if (flags.json) {
-      const resume = unfinished ? resumeCommand(options.out) : null;
+      const resume = unfinished ? resumeCommand("pretrain", options.out, ["--start-epoch"]) : null;
       process.stdout.write(`${JSON.stringify({ reason, checkpoint, out: options.out, log, steps, loss, badImages, seconds, resume })}\n`);
     } else if (checkpoint !== null) {
       process.stdout.write(`${checkpoint}\n`);
@@ -122,22 +121,4 @@ async function createDisplay(flags: PretrainFlags, data: string, out: string, qu
       onWarning: (message) => tell(`${pc.yellow("warning:")} ${message}`),
     },
   };
-}
-
-/** Where the run writes if `--out` does not tell: on with the run that is resumed, or into a folder of its own. */
-function defaultFolder({ resume, arch }: PretrainFlags): string {
-  if (resume !== "") {
-    const folder = statSync(resume, { throwIfNoEntry: false })?.isDirectory() ? resume : dirname(resume);
-    // A checkpoint of upstream lies among whatever else: its run begins a folder here.
-    if (folder === resume || statSync(join(folder, "log.jsonl"), { throwIfNoEntry: false })) return folder;
-  }
-  const time = new Date().toISOString().slice(0, 19).replaceAll(/[-:]/g, "").replace("T", "-");
-  return join("runs", `${arch}-${time}`);
-}
-
-/** The command that goes on with the run in `out`: this one, with another `--resume`. */
-function resumeCommand(out: string): string {
-  const words = withoutFlags(process.argv.slice(2), ["--resume", "--out", "--start-epoch"]);
-  const at = words.indexOf("pretrain") + 1;
-  return shellLine([...programWords(), ...words.slice(0, at), "--resume", out, ...words.slice(at)]);
 }

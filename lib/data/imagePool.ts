@@ -2,6 +2,8 @@ import { availableParallelism } from "node:os";
 import { native } from "../native.js";
 import type { Tensor } from "../torch/index.js";
 import type { Box, CropDraw, ViewParameters } from "./augmentation/augmentation.js";
+import { numbersPerOperation, writeOperation } from "./augmentation/operations.js";
+import { numbersPerErasing, writeErasing } from "./augmentation/randomErasing.js";
 import type { DecodedImage } from "./decoding/decodedImage.js";
 import { sharedDecoder } from "./decoding/decoder.js";
 import { DataOptionError } from "./errors.js";
@@ -65,7 +67,7 @@ export interface StageSeconds {
 
 /** Numbers per input, rendering and crop, in the order in which native/imageRequest.cc reads them. */
 const numbersPerInput = 3;
-const numbersPerRendering = 22;
+const numbersPerRendering = 25 + numbersPerErasing;
 const numbersPerDraw = 42;
 
 /** Outcomes, as native/image/prepare.h numbers them. */
@@ -122,14 +124,15 @@ export class ImagePool {
     const inputs = new Float64Array(requests.length * numbersPerInput);
     const numbers = new Float64Array(count * numbersPerRendering);
     const draws: CropDraw[] = [];
+    const operations: number[] = [];
     const images = requests.map(({ image }, i) => writeInput(inputs, i * numbersPerInput, image));
-    const sizes = outputs.map(({ shape }) => ({ height: shape[2]!, width: shape[3]! }));
+    const kinds = outputs.map(({ shape, dtype }) => ({ height: shape[2]!, width: shape[3]!, dtype }));
     let at = 0;
     requests.forEach(({ renderings }, image) => {
       for (const rendering of renderings) {
-        const size = sizes[rendering.output];
-        if (!size) throw new DataOptionError(`output ${rendering.output} of ${outputs.length}; they are counted from 0`);
-        writeRendering(numbers, at, image, rendering, size, draws);
+        const output = kinds[rendering.output];
+        if (!output) throw new DataOptionError(`output ${rendering.output} of ${outputs.length}; they are counted from 0`);
+        writeRendering(numbers, at, image, rendering, output, draws, operations);
         at += numbersPerRendering;
       }
     });
@@ -138,7 +141,7 @@ export class ImagePool {
     const { mean, std } = options.normalization ?? imageNetNormalization;
     const filled = new Int32Array(3 * requests.length + 4 * count);
     const reasons = await native.prepareImages(
-      this.#pool, images, inputs, numbers, drawn, outputs.map((output) => output.liveSlot("render")),
+      this.#pool, images, inputs, numbers, drawn, Float64Array.from(operations), outputs.map((output) => output.liveSlot("render")),
       Float64Array.from([...mean, ...std]), options.exif ?? false, filled,
     );
     let next = 3 * requests.length;
@@ -216,9 +219,10 @@ function isDraw(crop: Box | CropDraw | undefined): crop is CropDraw {
 }
 
 function writeRendering(
-  to: Float64Array, at: number, image: number, rendering: Rendering, size: { height: number; width: number }, draws: CropDraw[],
+  to: Float64Array, at: number, image: number, rendering: Rendering, output: { height: number; width: number; dtype: string },
+  draws: CropDraw[], operations: number[],
 ): void {
-  const { crop, resizing, jitter } = rendering;
+  const { crop, resizing, jitter, erase } = rendering;
   to[at] = image;
   to[at + 1] = rendering.output;
   to[at + 2] = rendering.row;
@@ -235,8 +239,8 @@ function writeRendering(
   if (resizing && "shorter" in resizing) {
     to[at + 8] = resizing.shorter;
   } else {
-    to[at + 9] = resizing?.height ?? size.height;
-    to[at + 10] = resizing?.width ?? size.width;
+    to[at + 9] = resizing?.height ?? output.height;
+    to[at + 10] = resizing?.width ?? output.width;
     to[at + 11] = resizing?.top ?? 0;
     to[at + 12] = resizing?.left ?? 0;
   }
@@ -250,6 +254,13 @@ function writeRendering(
   to[at + 19] = rendering.blurSigma ?? 0;
   to[at + 20] = rendering.solarize ?? 256;
   to[at + 21] = rendering.flip ? 1 : 0;
+  to[at + 22] = rendering.interpolation === "bicubic" ? 1 : 0;
+  to[at + 23] = operations.length / numbersPerOperation;
+  to[at + 24] = rendering.operations?.length ?? 0;
+  for (const operation of rendering.operations ?? []) writeOperation(operations, operation, output);
+  if (!erase) return;
+  if (output.dtype === "uint8") throw new DataOptionError("what is erased is overwritten after normalisation; give a float32 output");
+  writeErasing(to, at + 25, erase, output.height, output.width);
 }
 
 let shared: ImagePool | undefined;

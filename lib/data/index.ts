@@ -1,6 +1,12 @@
 /** Images in, batches out: sources, the two-view pipeline of MoCo v3, and evaluation. */
 export { cropAndFlip, drawView, fitView, jitterOperations, viewRecipes } from "./augmentation/augmentation.js";
 export type { Box, CropDraw, JitterParameters, RecipeChanges, ViewDraw, ViewKey, ViewParameters, ViewRecipe } from "./augmentation/augmentation.js";
+export { checkMixing, cutMixing, drawMixing, mixes, mixImages, type Mixing, type MixingKey, type MixingRecipe } from "./augmentation/mixing.js";
+export type { Interpolation } from "./augmentation/interpolation.js";
+export type { ImageOperation, OperationName } from "./augmentation/operations.js";
+export { parseRandAugment, type RandAugment } from "./augmentation/randAugment.js";
+export { fitErasing, type Erasing, type ErasingDraw, type ErasingMode, type RandomErasing } from "./augmentation/randomErasing.js";
+export { supervisedRecipe, type SupervisedAugmentation } from "./augmentation/supervisedRecipe.js";
 export { sniffFormat, type DecodeOptions, type ImageFormat } from "./decoding/decode.js";
 export { maxPixels, type DecodedImage } from "./decoding/decodedImage.js";
 export {

@@ -22,7 +22,7 @@ export interface LabelledSplits {
 export interface LabelledSplitsOptions extends Omit<OpenImagesOptions, "split"> {
   /** Images to judge by, where they are not part of the data set. */
   val?: string;
-  /** Number of classes, for shards that do not name them. */
+  /** Number of classes, for shards that do not name them; of others at least the number of their names. */
   numClasses?: number;
 }
 
@@ -62,8 +62,10 @@ export function requireLabels(labels: readonly (number | null)[], numClasses: nu
 function classesOf(images: ImageSource | ImageStream, path: string, numClasses: number | undefined): readonly string[] {
   const { classes = [] } = images;
   if (classes.length > 0) {
-    if (numClasses === undefined || numClasses === classes.length) return classes;
-    throw new LabelledDataError(`${path} has ${classes.length} classes, not ${numClasses}; leave the number out, or give other images`);
+    if (numClasses === undefined || numClasses >= classes.length) return classes;
+    throw new LabelledDataError(
+      `${path} has ${classes.length} classes, more than ${numClasses}; leave the number (--num-classes) out, or give other images`,
+    );
   }
   if (isStream(images) && numClasses !== undefined) return Array.from({ length: numClasses }, (_, label) => String(label));
   const remedy = isStream(images)

@@ -24,3 +24,9 @@ export function requireInteger(name: string, value: number, least = 1): void {
     throw new ModelConfigError(`${name} is ${value}: it must be a whole number of at least ${least}.`);
   }
 }
+
+/** Checks that a ResNet is not asked for stochastic depth. */
+export function requireNoDropPath(dropPath = 0): void {
+  if (dropPath === 0) return;
+  throw new ModelConfigError(`dropPath is ${dropPath}: a ResNet has no stochastic depth here; leave it out, or give 0.`);
+}

@@ -1,7 +1,10 @@
 import { sizesOf, type EncoderSpec } from "../checkpoint/index.js";
+import * as torch from "../torch/index.js";
 import type { Tensor } from "../torch/index.js";
 import type { Encoder } from "./encoder.js";
-import { ModelConfigError, type ImageSize } from "./errors.js";
+import { ModelConfigError, requireNoDropPath, type ImageSize } from "./errors.js";
+import { patchGrid } from "./patchEmbed.js";
+import { interpolatePositions } from "./positionInterpolation.js";
 import { ResNet } from "./resnet.js";
 import { VisionTransformer } from "./vit.js";
 
@@ -13,6 +16,16 @@ export interface EncoderFromStateDictOptions {
   imageSize?: ImageSize | null;
   /** Added to the variance in every LayerNorm. Default 1e-6. */
   normEps?: number;
+  /** Stochastic depth of a ViT in training; see `VisionTransformerOptions`. Default 0. */
+  dropPath?: number;
+}
+
+/** In what an encoder may differ from the file that it is from. */
+export interface EncoderFromFileOptions {
+  /** Height and width in pixels, or the side of a square: a ViT's positions are interpolated. Default: the file's. ResNets take any size. */
+  imageSize?: number | ImageSize;
+  /** Stochastic depth of a ViT in training; see `VisionTransformerOptions`. Default 0. */
+  dropPath?: number;
 }
 
 /**
@@ -33,6 +46,7 @@ export function encoderFromStateDict(state: ReadonlyMap<string, Tensor>, options
     const imageSize = options.imageSize ?? squareOf(positions, patchSize);
     encoder = new VisionTransformer({
       imageSize, patchSize, embedDim: width, depth, numHeads: options.numHeads ?? 12, normEps: options.normEps, numClasses: 0, stem,
+      dropPath: options.dropPath,
       mlpRatio: (Math.round(width * mlpRatio) + 0.5) / width, // rounded down to the hidden width, whatever the quotient's last bit
     });
   }
@@ -46,20 +60,36 @@ export function encoderFromStateDict(state: ReadonlyMap<string, Tensor>, options
 }
 
 /**
- * Builds the encoder that `readEncoderFile` found, as the file's own program would run it.
+ * Builds the encoder that `readEncoderFile` found, as the file's own program would run it, or for images of another size.
  *
- * @throws ModelConfigError where the number of attention heads is unknown; StateDictError for tensors that do not fit
+ * @throws ModelConfigError where the number of attention heads is unknown, or the image size does not fit the patches or the architecture;
+ * StateDictError for tensors that do not fit
  * @example
  * using read = await readEncoderFile("vit-s-300ep.pth.tar");
- * const encoder = encoderFromFile(read);
+ * const encoder = encoderFromFile(read, { imageSize: 384 });
  */
-export function encoderFromFile({ backbone, spec }: { backbone: ReadonlyMap<string, Tensor>; spec: EncoderSpec }): Encoder {
-  if (spec.sizes.family === "vit" && spec.numHeads === null) {
+export function encoderFromFile(
+  { backbone, spec }: { backbone: ReadonlyMap<string, Tensor>; spec: EncoderSpec }, { imageSize, dropPath }: EncoderFromFileOptions = {},
+): Encoder {
+  const { sizes } = spec;
+  if (sizes.family === "resnet") {
+    requireNoDropPath(dropPath);
+    return encoderFromStateDict(backbone, spec);
+  }
+  if (spec.numHeads === null) {
     throw new ModelConfigError(
-      `the number of attention heads of the ViT of width ${spec.sizes.width} is unknown; give it (numHeads, --heads)`,
+      `the number of attention heads of the ViT of width ${sizes.width} is unknown; give it (numHeads, --heads)`,
     );
   }
-  return encoderFromStateDict(backbone, spec);
+  const own = spec.imageSize ?? squareOf(sizes.positions, sizes.patchSize);
+  const wanted: ImageSize = imageSize === undefined ? own : typeof imageSize === "number" ? [imageSize, imageSize] : imageSize;
+  const options = { ...spec, imageSize: wanted, dropPath };
+  if (wanted[0] === own[0] && wanted[1] === own[1]) return encoderFromStateDict(backbone, options);
+  const [from, to] = [own, wanted].map((size) => patchGrid(size, sizes.patchSize)) as [ImageSize, ImageSize];
+  return torch.scope(() => {
+    const positions = interpolatePositions(backbone.get("pos_embed")!, from, to);
+    return encoderFromStateDict(new Map([...backbone, ["pos_embed", positions]]), options);
+  });
 }
 
 function squareOf(positions: number, patchSize: number): ImageSize {

@@ -6,8 +6,11 @@ export { VisionTransformer, type VisionTransformerOptions } from "./vit.js";
 export { ResNet, type ResNetOptions } from "./resnet.js";
 export { PatchEmbed, type PatchStem } from "./patchEmbed.js";
 export { ConvStem } from "./convStem.js";
-export { Attention, Block, Mlp } from "./transformerBlock.js";
+export { Attention, Block, Mlp, type BlockOptions } from "./transformerBlock.js";
 export { BasicBlock, Bottleneck } from "./residualBlock.js";
 export { positionEmbedding2d } from "./positionEmbedding.js";
+export { interpolatePositions } from "./positionInterpolation.js";
 export { InputSizeError, ModelConfigError, type ImageSize } from "./errors.js";
-export { encoderFromFile, encoderFromStateDict, type EncoderFromStateDictOptions } from "./fromStateDict.js";
+export {
+  encoderFromFile, encoderFromStateDict, type EncoderFromFileOptions, type EncoderFromStateDictOptions,
+} from "./fromStateDict.js";

@@ -1,6 +1,6 @@
 import { nearestNames } from "../nearestNames.js";
 import type { Encoder } from "./encoder.js";
-import type { ImageSize } from "./errors.js";
+import { requireNoDropPath, type ImageSize } from "./errors.js";
 import { ResNet, type ResNetOptions } from "./resnet.js";
 import { VisionTransformer, type VisionTransformerOptions } from "./vit.js";
 
@@ -15,17 +15,22 @@ export interface CreateModelOptions {
   stopGradConv1?: boolean;
   /** Start every residual branch of a ResNet at zero, as MoCo's pre-training does. ViTs ignore it. Default false. */
   zeroInitResidual?: boolean;
+  /** Stochastic depth of a ViT in training; see `VisionTransformerOptions`. Default 0, and nothing else for a ResNet. */
+  dropPath?: number;
 }
 
 type Builder = (options: CreateModelOptions) => Encoder;
 
 function vit(sizes: VisionTransformerOptions): Builder {
-  return ({ imageSize, patchSize, numClasses, stopGradConv1 }) =>
-    new VisionTransformer({ numHeads: 12, mlpRatio: 4, ...sizes, imageSize, patchSize, numClasses, stopGradConv1 });
+  return ({ imageSize, patchSize, numClasses, stopGradConv1, dropPath }) =>
+    new VisionTransformer({ numHeads: 12, mlpRatio: 4, ...sizes, imageSize, patchSize, numClasses, stopGradConv1, dropPath });
 }
 
 function resnet(sizes: ResNetOptions): Builder {
-  return ({ numClasses, zeroInitResidual }) => new ResNet({ ...sizes, numClasses, zeroInitResidual });
+  return ({ numClasses, zeroInitResidual, dropPath }) => {
+    requireNoDropPath(dropPath);
+    return new ResNet({ ...sizes, numClasses, zeroInitResidual });
+  };
 }
 
 // The ViT sizes are those of the MoCo v3 paper, table 1; the convolutional stem stands for one block.

@@ -1,4 +1,4 @@
-import { GELU, init, LayerNorm, Linear, Module } from "../nn/index.js";
+import { dropPath, GELU, init, LayerNorm, Linear, Module } from "../nn/index.js";
 import * as torch from "../torch/index.js";
 import type { Tensor } from "../torch/index.js";
 
@@ -65,6 +65,13 @@ export class Mlp extends Module {
   }
 }
 
+export interface BlockOptions {
+  /** Added to the variance in both LayerNorms. Default 1e-6. */
+  normEps?: number;
+  /** Probability that a sample skips each of the two branches in training (stochastic depth). Default 0. */
+  dropPath?: number;
+}
+
 /**
  * Pre-norm transformer block (Dosovitskiy et al., 2021): attention, then MLP, each on normalised input and added back. `[N, T, D]` to the
  * same.
@@ -75,8 +82,11 @@ export class Block extends Module {
   readonly norm2: LayerNorm;
   readonly mlp: Mlp;
 
-  constructor(dim: number, numHeads: number, mlpRatio: number, normEps = NORM_EPS) {
+  readonly dropPath: number;
+
+  constructor(dim: number, numHeads: number, mlpRatio: number, { normEps = NORM_EPS, dropPath = 0 }: BlockOptions = {}) {
     super();
+    this.dropPath = dropPath;
     this.norm1 = this.child("norm1", new LayerNorm(dim, normEps));
     this.attn = this.child("attn", new Attention(dim, numHeads));
     this.norm2 = this.child("norm2", new LayerNorm(dim, normEps));
@@ -84,14 +94,19 @@ export class Block extends Module {
   }
 
   forward(x: Tensor): Tensor {
-    const attended = x.add(this.attn.forward(this.norm1.forward(x)));
-    return attended.add(this.mlp.forward(this.norm2.forward(attended)));
+    const attended = x.add(this.#kept(this.attn.forward(this.norm1.forward(x))));
+    return attended.add(this.#kept(this.mlp.forward(this.norm2.forward(attended))));
   }
 
   /** The first token's row of `forward`, `[N, 1, D]`, at about a sixth of its cost. */
   forwardFirst(x: Tensor): Tensor {
-    const first = x.narrow(1, 0, 1).add(this.attn.forwardFirst(this.norm1.forward(x))); // [N, 1, D]
-    return first.add(this.mlp.forward(this.norm2.forward(first)));
+    const first = x.narrow(1, 0, 1).add(this.#kept(this.attn.forwardFirst(this.norm1.forward(x)))); // [N, 1, D]
+    return first.add(this.#kept(this.mlp.forward(this.norm2.forward(first))));
+  }
+
+  /** What stochastic depth leaves of a branch: all of it in evaluation mode. */
+  #kept(branch: Tensor): Tensor {
+    return this.dropPath > 0 && this.training ? dropPath(branch, this.dropPath) : branch;
   }
 }
 

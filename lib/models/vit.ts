@@ -29,6 +29,11 @@ export interface VisionTransformerOptions {
   stopGradConv1?: boolean;
   /** One linear projection per patch (default), or a small stack of convolutions. */
   stem?: "patch" | "conv";
+  /**
+   * Stochastic depth: in training, a sample skips a branch of the last block with this probability, of the first with 0, of those between
+   * with a share that grows linearly, as in DeiT. Default 0.
+   */
+  dropPath?: number;
 }
 
 /**
@@ -43,6 +48,8 @@ export class VisionTransformer extends Encoder {
   readonly featureDim: number;
   /** [height, width] of the images that it takes, in pixels. */
   readonly imageSize: ImageSize;
+  /** Of the last block; see {@link VisionTransformerOptions.dropPath}. */
+  readonly dropPath: number;
   /** Attention heads. No tensor's shape tells them, so whoever stores the weights stores this beside them. */
   readonly numHeads: number;
   readonly clsToken: Tensor; // [1, 1, D]
@@ -54,7 +61,7 @@ export class VisionTransformer extends Encoder {
   constructor(options: VisionTransformerOptions = {}) {
     super();
     const { imageSize = 224, patchSize = 16, embedDim = 768, depth = 12, numHeads = 12, mlpRatio = 4, numClasses = 1000 } = options;
-    const { stopGradConv1 = false, stem = "patch", normEps = NORM_EPS } = options;
+    const { stopGradConv1 = false, stem = "patch", normEps = NORM_EPS, dropPath = 0 } = options;
     const size: ImageSize = typeof imageSize === "number" ? [imageSize, imageSize] : imageSize;
     for (const [name, value] of Object.entries({ patchSize, embedDim, depth, numHeads })) requireInteger(name, value);
     size.forEach((pixels) => requireInteger("imageSize", pixels));
@@ -70,14 +77,20 @@ export class VisionTransformer extends Encoder {
         `mlpRatio is ${mlpRatio}: the MLPs of width ${embedDim} would have no hidden unit. Use 4, as the paper does.`,
       );
     }
+    if (!(dropPath >= 0 && dropPath < 1)) {
+      throw new ModelConfigError(`dropPath is ${dropPath}: it is a probability of at least 0 and below 1, such as 0.1.`);
+    }
     const patchEmbed = stem === "conv" ? new ConvStem(size, patchSize, embedDim) : new PatchEmbed(size, patchSize, embedDim, stopGradConv1);
     this.featureDim = embedDim;
     this.imageSize = size;
     this.numHeads = numHeads;
+    this.dropPath = dropPath;
     this.clsToken = this.parameter("cls_token", torch.empty([1, 1, embedDim]));
     this.posEmbed = this.parameter("pos_embed", positionEmbedding2d(...patchEmbed.gridSize, embedDim), { requiresGrad: false });
     this.patchEmbed = this.child("patch_embed", patchEmbed);
-    const blocks = Array.from({ length: depth }, () => new Block(embedDim, numHeads, mlpRatio, normEps));
+    const blocks = Array.from({ length: depth }, (_, i) => {
+      return new Block(embedDim, numHeads, mlpRatio, { normEps, dropPath: depth > 1 ? (dropPath * i) / (depth - 1) : 0 });
+    });
     this.blocks = this.child("blocks", new Sequential(...blocks));
     this.norm = this.child("norm", new LayerNorm(embedDim, normEps));
     this.head = numClasses > 0 ? linear(embedDim, numClasses) : new Identity();

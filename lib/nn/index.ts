@@ -5,6 +5,7 @@ export { Conv2d, type Conv2dOptions } from "./conv2d.js";
 export { BatchNorm1d, BatchNorm2d, BatchNormError, type BatchNormOptions } from "./batchNorm.js";
 export { LayerNorm } from "./layerNorm.js";
 export { GELU, Identity, ReLU } from "./activation.js";
+export { dropPath } from "./dropPath.js";
 export { MaxPool2d } from "./pooling.js";
 export { Sequential } from "./sequential.js";
 export * as init from "./init.js";

@@ -16,6 +16,22 @@ export function normal_(tensor: Tensor, mean = 0, std = 1): Tensor {
   return torch.noGrad(() => tensor.normal_(mean, std));
 }
 
+/**
+ * Fills from the normal law cut off at `low` and `high`, as PyTorch's `trunc_normal_`: the inverse of the law's distribution function at
+ * uniform values. With the usual std of 0.02 the default limits cut nothing off.
+ */
+export function truncNormal_(tensor: Tensor, mean = 0, std = 1, low = -2, high = 2): Tensor {
+  return torch.noGrad(() =>
+    torch.scope(() => {
+      const limits = torch.tensor([(low - mean) / std, (high - mean) / std], [2], { dtype: "float64" });
+      const [least, most] = limits.div(Math.SQRT2).erf().toArray() as [number, number];
+      tensor.uniform_(least, most);
+      torch.erfinv_(tensor);
+      return tensor.mul_(std * Math.SQRT2).add_(mean).clamp_({ min: low, max: high });
+    }),
+  );
+}
+
 export function constant_(tensor: Tensor, value: number): Tensor {
   return torch.noGrad(() => tensor.fill_(value));
 }

@@ -32,3 +32,16 @@ export function checkGradients(params: readonly Tensor[]): GradientCheck {
     }),
   );
 }
+
+/**
+ * Shrinks all gradients by one factor where their norm is above `maxNorm`, as `torch.nn.utils.clip_grad_norm_` does, 1e-6
+ * added to the norm included.
+ *
+ * @param norm their Euclidean norm, as `checkGradients` gives it; gradients of a norm that is not finite stay as they are
+ */
+export function clipGradients(params: readonly Tensor[], norm: number, maxNorm: number): void {
+  const factor = maxNorm / (norm + 1e-6);
+  if (!(factor < 1) || !Number.isFinite(norm)) return;
+  const gradients = params.flatMap((param) => (param.grad === null ? [] : [param.grad]));
+  torch.noGrad(() => torch.scope(() => void torch._foreachMul_(gradients, factor)));
+}

@@ -1,5 +1,5 @@
 export { AdamW, type AdamWOptions } from "./adamw.js";
-export { checkGradients, type GradientCheck } from "./gradients.js";
+export { checkGradients, clipGradients, type GradientCheck } from "./gradients.js";
 export { GradScaler, type GradScalerOptions, type GradScalerState, type ScalingState } from "./gradScaler.js";
 export { LARS, type LARSOptions } from "./lars.js";
 export {
@@ -11,11 +11,13 @@ export {
   type Params,
 } from "./optimizer.js";
 export {
+  fineTuningRateAt,
   learningRateAt,
   momentumAt,
   probeLearningRateAt,
   scaledLearningRate,
   ScheduleError,
+  type FineTuningSchedule,
   type LearningRateSchedule,
   type MomentumSchedule,
 } from "./schedule.js";

@@ -10,6 +10,8 @@ export class OptimizerOptionError extends Error {
 /** Options that belong to a set of parameters; `lr` is set before every step by a schedule. */
 export interface OptimizerOptions {
   lr: number;
+  /** A group's share of the scheduled learning rate, for rates that fall from layer to layer. Default 1. */
+  lrScale?: number;
 }
 
 export type ParamGroup<Options extends OptimizerOptions> = Options & { params: Tensor[] };
@@ -72,9 +74,9 @@ export abstract class Optimizer<Options extends OptimizerOptions = OptimizerOpti
     return this.paramGroups.flatMap((group) => group.params);
   }
 
-  /** Sets the learning rate of every group, as schedules do before each step. */
+  /** Sets the learning rate of every group, times the group's `lrScale`, as schedules do before each step. */
   setLearningRate(lr: number): void {
-    for (const group of this.paramGroups) group.lr = lr;
+    for (const group of this.paramGroups) group.lr = lr * (group.lrScale ?? 1);
   }
 
   /** One update of every parameter that has a gradient. */

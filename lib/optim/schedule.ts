@@ -60,6 +60,27 @@ export function probeLearningRateAt(epoch: number, { lr, epochs }: { lr: number;
   return lr * 0.5 * (1 + cosine((Math.PI * epoch) / epochs));
 }
 
+export interface FineTuningSchedule extends LearningRateSchedule {
+  /** Rate at which the warm-up begins. */
+  warmupLr: number;
+  /** Rate that the cosine falls to. */
+  minLr: number;
+}
+
+/**
+ * Learning rate of fine-tuning as DeiT's recipes have it (timm's cosine schedule): a linear warm-up from `warmupLr`, then the half cosine
+ * from `lr` to `minLr` that spans the whole run, warm-up included, so that its beginning is passed over.
+ *
+ * @param epoch fractional epoch at the start of the step; DeiT itself takes whole ones, `max(0, epoch - 1)` all through an epoch
+ * @throws ScheduleError where the epoch is negative or the run has no length
+ * @example fineTuningRateAt(4.5, { lr: 1e-3, epochs: 100, warmupEpochs: 5, warmupLr: 1e-6, minLr: 1e-5 })
+ */
+export function fineTuningRateAt(epoch: number, { lr, epochs, warmupEpochs = 0, warmupLr, minLr }: FineTuningSchedule): number {
+  requireEpoch(epoch, epochs);
+  if (epoch < warmupEpochs) return warmupLr + (epoch * (lr - warmupLr)) / warmupEpochs;
+  return epoch < epochs ? minLr + 0.5 * (lr - minLr) * (1 + cosine((Math.PI * epoch) / epochs)) : minLr;
+}
+
 function requireEpoch(epoch: number, epochs: number): void {
   if (!(epochs > 0)) throw new ScheduleError(`a run of ${epochs} epochs has no schedule; give a positive number of epochs`);
   if (!(epoch >= 0)) throw new ScheduleError(`epoch ${epoch} lies before the run; epochs count from 0`);

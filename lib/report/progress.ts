@@ -82,7 +82,8 @@ export class TrainingProgress {
     return [
       `loss ${entry.loss.toFixed(4)}`,
       `lr ${entry.lr === 0 ? 0 : entry.lr.toExponential(2)}`,
-      `m ${entry.momentum.toFixed(4)}`,
+      ...(entry.momentum === undefined ? [] : [`m ${entry.momentum.toFixed(4)}`]),
+      ...(entry.acc1 === undefined ? [] : [`acc@1 ${entry.acc1.toFixed(1)}%`]),
       `${significant(images / stepMs)} img/s`,
       `wait ${Math.round((100 * sum("dataWaitMs")) / sum("stepMs"))}%`,
       `left ${formatDuration(((lastStep - entry.step - 1) * stepMs) / 1000)}`,

@@ -30,8 +30,10 @@ export interface StepEntry {
   stepInEpoch: number;
   loss: number;
   lr: number;
-  /** Of the momentum encoder. */
-  momentum: number;
+  /** Of the momentum encoder, in pre-training. */
+  momentum?: number;
+  /** Share of the batch whose class was found, in percent, in training with labels. */
+  acc1?: number;
   /** Euclidean norm of all gradients; null in a float16 step that was passed over because one overflowed. */
   gradientNorm: number | null;
   /** The step's images over its time, the wait for data included. */
@@ -63,6 +65,25 @@ export interface CheckpointEntry {
   totalMs: number;
 }
 
+/** How well a classifier did on images that it was not trained on. */
+export interface EvaluationEntry {
+  kind: "evaluation";
+  /** The epoch after which it was evaluated, counted from 0. */
+  epoch: number;
+  /** Percent of the images whose class is the likeliest one. */
+  acc1: number;
+  /** Percent of the images whose class is among the five likeliest. */
+  acc5: number;
+  /** Mean cross entropy. */
+  loss: number;
+  /** Images that could be read. */
+  images: number;
+  /** Whether `acc1` is higher than after every epoch before. */
+  best: boolean;
+  /** The same figures of the moving average of the weights, where there is one. */
+  average?: { acc1: number; acc5: number; loss: number };
+}
+
 export interface EndEntry {
   kind: "end";
   reason: "finished" | "stop-after" | "interrupted" | "failed";
@@ -70,7 +91,7 @@ export interface EndEntry {
   seconds: number;
 }
 
-export type LogEntry = RunEntry | StepEntry | BadImageEntry | CheckpointEntry | EndEntry;
+export type LogEntry = RunEntry | StepEntry | BadImageEntry | CheckpointEntry | EvaluationEntry | EndEntry;
 
 /** A log that cannot be read. */
 export class RunLogError extends Error {
@@ -107,6 +128,8 @@ export interface RunRecord {
   runs: RunEntry[];
   /** By step. Steps that a resumed run did again are there once, as they went the last time. */
   steps: StepEntry[];
+  /** By epoch; each as it went the last time. */
+  evaluations: EvaluationEntry[];
   badImages: BadImageEntry[];
   checkpoints: CheckpointEntry[];
   /** How the run ended, or null while it runs or where it was killed. */
@@ -123,23 +146,23 @@ export interface RunRecord {
  */
 export function readRunLog(path: string): RunRecord {
   const entries = parseLines(path, readText(path));
-  const record: RunRecord = { runs: [], steps: [], badImages: [], checkpoints: [], end: null };
-  let steps: StepEntry[] = [];
+  const record: RunRecord = { runs: [], steps: [], evaluations: [], badImages: [], checkpoints: [], end: null };
   for (const entry of entries) {
     if (entry.kind !== "end") record.end = null;
     switch (entry.kind) {
       case "run":
         record.runs.push(entry);
         // A run that was killed is resumed from its last checkpoint; what came after that was lost.
-        steps = steps.filter(({ step }) => step < entry.firstStep);
+        record.steps = record.steps.filter(({ step }) => step < entry.firstStep);
+        record.evaluations = record.evaluations.filter(({ epoch }) => (epoch + 1) * entry.stepsPerEpoch <= entry.firstStep);
         break;
-      case "step": steps.push(entry); break;
+      case "step": record.steps.push(entry); break;
+      case "evaluation": record.evaluations.push(entry); break;
       case "badImage": record.badImages.push(entry); break;
       case "checkpoint": record.checkpoints.push(entry); break;
       case "end": record.end = entry; break;
     }
   }
-  record.steps = steps;
   if (record.runs.length === 0) {
     throw new RunLogError(`${path} has no line that begins a run; give the ${RUN_LOG} that "moco pretrain" wrote`);
   }

@@ -21,6 +21,10 @@ export class RunFolderError extends Error {
 
 /** Leads to the checkpoint that was written last. */
 export const LAST_CHECKPOINT = "last.pth.tar";
+/** Where a training with labels stands; each save replaces it. */
+export const CLASSIFIER_CHECKPOINT = "checkpoint.pth.tar";
+/** What of such a training had the highest accuracy. */
+export const MODEL_BEST = "model_best.pth.tar";
 
 const NAME = /^checkpoint_(\d{4,})(?:_step_(\d{6,}))?\.pth\.tar$/;
 
@@ -67,7 +71,8 @@ function namesIn(folder: string): string[] {
 
 /**
  * The checkpoint file that a user means by `path`: the file itself; for a folder the furthest checkpoint in it, or what its
- * `last.pth.tar` leads to where it has no other; for a `last.pth.tar` that is a link the checkpoint that it leads to.
+ * `last.pth.tar` leads to where it has no other, or the `checkpoint.pth.tar` of a training with labels; for a `last.pth.tar` that is a link
+ * the checkpoint that it leads to.
  *
  * A checkpoint gets its name only once it is complete and safe on disk, so the furthest one is not tried out first: one that does
  * not load was damaged later, and the reader's error says so rather than going on from older weights unasked.
@@ -89,7 +94,8 @@ export function findCheckpoint(path: string): string {
   const furthest = checkpointsIn(path).at(-1);
   if (furthest !== undefined) return join(path, furthest);
   if (namesIn(path).includes(LAST_CHECKPOINT)) return findCheckpoint(join(path, LAST_CHECKPOINT));
-  throw new CheckpointNotFoundError(`the folder ${path} has no checkpoint_*.pth.tar and no ${LAST_CHECKPOINT}; ${remedy}`);
+  if (namesIn(path).includes(CLASSIFIER_CHECKPOINT)) return join(path, CLASSIFIER_CHECKPOINT);
+  throw new CheckpointNotFoundError(`the folder ${path} has no ${CLASSIFIER_CHECKPOINT}, no checkpoint_*.pth.tar and no ${LAST_CHECKPOINT}; ${remedy}`);
 }
 
 /** Where a link leads, so that messages and logs tell the checkpoint's own name. */
@@ -107,7 +113,7 @@ function followed(path: string): string {
  */
 export function requireFreshFolder(folder: string, resumedFrom: string | null = null): void {
   if (resumedFrom !== null && resolve(dirname(resumedFrom)) === resolve(folder)) return;
-  const found = checkpointsIn(folder).at(-1) ?? namesIn(folder).find((name) => name === LAST_CHECKPOINT);
+  const found = checkpointsIn(folder).at(-1) ?? namesIn(folder).find((name) => [LAST_CHECKPOINT, CLASSIFIER_CHECKPOINT, MODEL_BEST].includes(name));
   if (found === undefined) return;
   throw new RunFolderError(
     `${folder} already holds a run (${found}); go on with it by --resume ${folder}, or give another folder with --out`,

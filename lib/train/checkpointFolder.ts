@@ -69,7 +69,7 @@ export class CheckpointFolder {
   static async open(path: string, { keep, keepEvery, files = diskFiles }: CheckpointFolderOptions = {}): Promise<CheckpointFolder> {
     requireRetention({ keep, keepEvery });
     await files.makeFolder(path);
-    await removeAbandoned(path, files);
+    await removeAbandoned(path, files, (target) => target === LAST_CHECKPOINT || positionOf(target) !== null);
     return new CheckpointFolder(path, { keep, keepEvery }, files);
   }
 
@@ -136,10 +136,8 @@ export class CheckpointFolder {
     const kept = stage === "point" ? name : await this.#newestComplete(name);
     const code = errorCode(cause) ?? null;
     const { message } = cause as Error;
-    // The writer of checkpoints has said already which file, and what to do.
-    const what = stage === "point" ? `${path} is saved, but ${LAST_CHECKPOINT} cannot be led to it: ${sentence(message)} ${remedyFor(code)}`
-      : cause instanceof CheckpointError ? `${sentence(message)} `
-      : `${path} cannot be saved: ${sentence(message)} ${remedyFor(code)}`;
+    const what = stage === "write" ? notWritten(path, cause)
+      : `${path} is saved, but ${LAST_CHECKPOINT} cannot be led to it: ${sentence(message)} ${remedyFor(code)}`;
     const rest = kept === undefined ? "What was there before is untouched"
       : kept === null ? "No checkpoint was there before"
       : `${kept} is complete: go on from it by --resume ${stage === "point" ? path : this.path}`;
@@ -160,11 +158,15 @@ export class CheckpointFolder {
   }
 }
 
-/** Removes the beginnings of checkpoints and pointers that killed runs have left behind. */
-async function removeAbandoned(folder: string, files: FileLayer): Promise<void> {
+/**
+ * Removes the beginnings of checkpoints and pointers that killed runs have left behind.
+ *
+ * @param isOurs whether a run writes a file of this name
+ */
+export async function removeAbandoned(folder: string, files: FileLayer, isOurs: (target: string) => boolean): Promise<void> {
   for (const name of await files.list(folder)) {
     const owner = temporaryOwner(name);
-    if (owner === null || (owner.target !== LAST_CHECKPOINT && positionOf(owner.target) === null)) continue;
+    if (owner === null || !isOurs(owner.target)) continue;
     const path = join(folder, name);
     try {
       const facts = await files.look(path);
@@ -173,6 +175,23 @@ async function removeAbandoned(folder: string, files: FileLayer): Promise<void> 
       // Another run may have removed it, and one that stays does no harm.
     }
   }
+}
+
+/**
+ * Of a checkpoint that is not in place.
+ *
+ * @param kept path of the complete checkpoint that a run can go on from, or null
+ */
+export function saveFailure(path: string, kept: string | null, cause: unknown): CheckpointSaveError {
+  const rest = kept === null ? "No checkpoint was there before" : `${kept} is complete: go on from it by --resume ${kept}`;
+  return new CheckpointSaveError(notWritten(path, cause) + rest, path, "write", kept, errorCode(cause) ?? null, { cause });
+}
+
+function notWritten(path: string, cause: unknown): string {
+  const { message } = cause as Error;
+  // The writer of checkpoints has said already which file, and what to do.
+  if (cause instanceof CheckpointError) return `${sentence(message)} `;
+  return `${path} cannot be saved: ${sentence(message)} ${remedyFor(errorCode(cause) ?? null)}`;
 }
 
 function sentence(text: string): string {

@@ -112,7 +112,7 @@ export class FeatureExtractor {
     for await (const { images, ...facts } of evaluationBatches(source, { batchSize, ...rest, ...shorter, imageSize })) {
       const features = facts.indices.length > 0 ? this.forward(images) : torch.empty([0, this.dim]);
       images.dispose();
-      requireFinite(torch.keep(features), facts.names);
+      requireFiniteFeatures(torch.keep(features), (row) => facts.names[row]!);
       yield { ...facts, features };
     }
   }
@@ -133,13 +133,20 @@ export class FeatureExtractor {
   }
 }
 
-function requireFinite(features: Tensor, names: readonly string[]): void {
+/**
+ * Makes sure that features are finite numbers; they are disposed of where they are not.
+ *
+ * @param features [N, D]
+ * @param nameOf how to call a row's image
+ * @throws FeatureError that names the first image whose features are not
+ */
+export function requireFiniteFeatures(features: Tensor, nameOf: (row: number) => string): void {
   const finite = torch.scope(() => torch.isfinite(features).all(1).toArray() as boolean[]);
   const row = finite.indexOf(false);
   if (row < 0) return;
   features.dispose();
   throw new FeatureError(
-    `the features of ${names[row]} are not finite numbers: the checkpoint's training has diverged, or the precision is too low; ` +
+    `the features of ${nameOf(row)} are not finite numbers: the checkpoint's training has diverged, or the precision is too low; ` +
       "look at the weights with moco inspect, or try --precision fp32",
   );
 }

@@ -1,5 +1,6 @@
-import type { MoCo } from "../moco/index.js";
+import { MoCo } from "../moco/index.js";
 import { VisionTransformer } from "../models/index.js";
+import type { AnyModule } from "../nn/index.js";
 import { checkGradients, type GradScaler } from "../optim/index.js";
 import * as torch from "../torch/index.js";
 import type { Tensor } from "../torch/index.js";
@@ -32,8 +33,9 @@ export interface StepPlace {
 export interface GuardContext {
   precision: string;
   warmupEpochs: number;
-  temperature: number;
   weightDecay: number;
+  /** Of pre-training's loss. */
+  temperature?: number;
 }
 
 /**
@@ -45,7 +47,7 @@ const LARGEST_UPDATE = 1e31;
 const NAMED = 3;
 
 /**
- * Keeps values that are not finite out of both encoders.
+ * Keeps values that are not finite out of a network that is trained: MoCo's two encoders, or a classifier.
  *
  * The order of a step makes that possible: the momentum encoder moves, inside `forward`, towards base weights that the step before left
  * finite; the base weights change only after loss and gradients have been looked at. What does change too early are the running statistics
@@ -58,16 +60,16 @@ export class FiniteGuard {
   readonly #remembered: Tensor[];
   readonly #learnsPatches: boolean;
 
-  constructor(moco: MoCo, private readonly scaler: GradScaler, private readonly context: GuardContext) {
-    for (const [name, parameter] of moco.namedParameters()) {
+  constructor(network: AnyModule, private readonly scaler: GradScaler, private readonly context: GuardContext) {
+    for (const [name, parameter] of network.namedParameters()) {
       if (!parameter.requiresGrad) continue;
       this.#parameters.push(parameter);
       this.#names.push(name);
     }
-    const { baseEncoder } = moco;
+    const baseEncoder = network instanceof MoCo ? network.baseEncoder : null;
     this.#learnsPatches =
       baseEncoder instanceof VisionTransformer && baseEncoder.patchEmbed.parameters().some((parameter) => parameter.requiresGrad);
-    this.#statistics = moco.namedBuffers().map(([, buffer]) => buffer);
+    this.#statistics = network.namedBuffers().map(([, buffer]) => buffer);
     this.#remembered = torch.noGrad(() => this.#statistics.map((buffer) => torch.keep(buffer.clone())));
   }
 
@@ -143,7 +145,7 @@ export class FiniteGuard {
     if (this.#learnsPatches) {
       causes.push("the patch projection became unstable, as ViTs' do (MoCo v3, section 4): freeze it with --stop-grad-conv1");
     }
-    if (temperature < 0.1) causes.push(`the temperature ${temperature} is low: raise --moco-t (the paper uses 0.2 for ViTs)`);
+    if (temperature !== undefined && temperature < 0.1) causes.push(`the temperature ${temperature} is low: raise --moco-t (the paper uses 0.2 for ViTs)`);
     causes.push("a starting checkpoint whose weights were about to diverge already: resume from an earlier one");
     return causes;
   }

@@ -1,3 +1,4 @@
+import type { PythonFloat } from "../checkpoint/index.js";
 import { Tensor } from "../torch/index.js";
 import { ResumeError } from "./resumable.js";
 
@@ -29,6 +30,10 @@ export interface OwnPart {
   num_heads: number | null;
   /** Whether losses were scaled, so that the scaler's state means something. Absent in older files, whose state is empty where not. */
   scaled?: boolean;
+  /** Of a training with labels: the highest acc@1 so far, in percent, exactly. */
+  best_acc1?: number | PythonFloat;
+  /** Of a training with labels: names of the classes, in the order of the classifier's outputs. */
+  classes?: string[];
 }
 
 /**

@@ -123,7 +123,8 @@ export class RunRecorder {
   }
 }
 
-function packageVersion(): string {
+/** Of this package. */
+export function packageVersion(): string {
   const { version } = JSON.parse(readFileSync(join(packageRoot, "package.json"), "utf8")) as { version: string };
   return version;
 }

@@ -1,12 +1,13 @@
-import { addPrefix, disposeTensors, PythonFloat, readCheckpoint, type OrderedDict } from "../checkpoint/index.js";
+import { addPrefix, disposeTensors, readCheckpoint, type OrderedDict } from "../checkpoint/index.js";
 import type { MoCo } from "../moco/index.js";
 import { VisionTransformer } from "../models/index.js";
-import { savedOptions, type GradScaler, type Optimizer, type OptimizerStateDict, type ScalingState } from "../optim/index.js";
+import type { GradScaler, Optimizer, OptimizerStateDict, ScalingState } from "../optim/index.js";
 import * as torch from "../torch/index.js";
 import type { Tensor } from "../torch/index.js";
 import type { Position } from "./checkpointFiles.js";
 import { OWN_FORMAT, OWN_KEY, readOwnPart, type OwnPart, type RunFacts } from "./ownPart.js";
 import { resumableParts, ResumeError, type ResumableParts } from "./resumable.js";
+import { runDifferences } from "./runDifferences.js";
 
 export { ResumeError, type RunFacts };
 
@@ -98,47 +99,13 @@ export class SavedTraining {
   }
 
   /**
-   * Compares what was saved with the run that should go on.
+   * Compares what was saved with the run that should go on: see `runDifferences`.
    *
-   * @returns what differs, in words, where going on makes sense all the same
-   * @throws ResumeError where it makes none: another architecture, or other batches in the middle of an epoch
+   * @throws ResumeError where going on makes no sense
    */
   compare(facts: RunFacts): string[] {
-    const { arch } = facts;
-    if (this.arch !== null && ![arch, this.arch].includes("custom") && this.arch !== arch) {
-      throw new ResumeError(
-        `${this.path} is of ${this.arch}, and this run trains ${arch}; give --arch ${this.arch}, or another checkpoint`,
-      );
-    }
-    const before = this.facts;
-    if (before === null) return this.keptOptions(facts.recipe);
-    const differences = (a: object, b: object): string[] =>
-      Object.entries(b).flatMap(([name, value]) => {
-        const old = (a as Record<string, unknown>)[name];
-        if (name === "recipe" || name === "arch" || plain(old) === plain(value)) return [];
-        return [`${name} is ${plain(value)} and was ${plain(old)}`];
-      });
-    const data = differences(before, facts);
-    if (this.position !== null && this.position.step > 0 && data.length > 0) {
-      throw new ResumeError(
-        `${this.path} is from the middle of an epoch, whose batches would be others now: ${data.join(", ")}. ` +
-        "Give the same values, or resume from a checkpoint of a whole epoch",
-      );
-    }
-    return [
-      ...data,
-      ...differences(before.recipe, facts.recipe).filter((each) => !/^(weightDecay|momentum|betas) /.test(each)),
-      ...this.keptOptions(facts.recipe),
-    ];
-  }
-
-  /** As in PyTorch, loading an optimiser's state brings its options along; only the learning rate is set anew in each step. */
-  private keptOptions(recipe: Record<string, unknown>): string[] {
-    if (this.parts.optimizer === null) return [];
-    const saved = savedOptions(this.parts.optimizer);
-    return ["weightDecay", "momentum", "betas"]
-      .filter((name) => name in saved && name in recipe && plain(saved[name]) !== plain(recipe[name]))
-      .map((name) => `${name} is ${plain(recipe[name])} and was ${plain(saved[name])}, which the saved optimiser keeps`);
+    const { path, arch, position } = this;
+    return runDifferences({ path, arch, position, facts: this.facts, optimizer: this.parts.optimizer }, facts);
   }
 
   /**
@@ -167,10 +134,4 @@ export class SavedTraining {
   [Symbol.dispose](): void {
     this.dispose();
   }
-}
-
-/** Values as they compare and print; whole numbers beyond 2^53 come back from a file as BigInts, Python's whole floats tagged. */
-function plain(value: unknown): string {
-  const isNumber = (each: unknown): boolean => typeof each === "bigint" || each instanceof PythonFloat;
-  return JSON.stringify(value, (_, each: unknown) => (isNumber(each) ? Number(each) : each)) ?? "unset";
 }

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "blend.h"
 #include "simd.h"
 
 namespace moco::image {
@@ -12,15 +13,6 @@ namespace {
 // ITU-R 601 luma in 16-bit fixed point.
 inline int luma(int red, int green, int blue) {
   return (red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16;
-}
-
-// PIL's blend: single precision, truncated, clipped.
-inline uint8_t blend(int degenerate, int value, float factor) {
-  const float mixed =
-      static_cast<float>(degenerate) + factor * static_cast<float>(value - degenerate);
-  // Clipped first: whatever the factor, the conversion stays in range.
-  const float clipped = mixed < 0.0f ? 0.0f : (mixed > 255.0f ? 255.0f : mixed);
-  return static_cast<uint8_t>(static_cast<int>(clipped));
 }
 
 #if defined(MOCO_AVX2)

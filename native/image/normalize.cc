@@ -1,8 +1,8 @@
 #include "normalize.h"
 
-#include <algorithm>
 #include <cstring>
 
+#include "flip.h"
 #include "simd.h"
 
 namespace moco::image {
@@ -38,15 +38,6 @@ MOCO_AVX2 void normalizeAvx2(const uint8_t* in, size_t count, float mean, float 
   }
 }
 
-MOCO_AVX2 void reverseAvx2(const uint8_t* in, size_t count, uint8_t* out) {
-  const __m256i backwards = _mm256_setr_epi8(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0,
-                                             15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
-  for (size_t x = 0; x < count; x += 32) {
-    const __m256i halves = _mm256_shuffle_epi8(loadAvx2(in + count - 32 - x), backwards);
-    storeAvx2(out + x, _mm256_permute2x128_si256(halves, halves, 1));
-  }
-}
-
 #endif
 
 // One row, or a whole plane where nothing is flipped.
@@ -71,17 +62,6 @@ void normalize(const uint8_t* in, size_t count, bool flip, const Normalization& 
   } else {
     for (; x < count; ++x) out[x] = table[in[x]];
   }
-}
-
-void reverse(const uint8_t* in, size_t count, uint8_t* out) {
-  size_t x = 0;
-#if defined(MOCO_AVX2)
-  if (hasAvx2()) {
-    x = count / 32 * 32;
-    reverseAvx2(in + count - x, x, out);
-  }
-#endif
-  std::reverse_copy(in, in + count - x, out + x);
 }
 
 }  // namespace
@@ -115,7 +95,7 @@ void writeBytes(const Tile& tile, bool flip, uint8_t* out) {
       std::memcpy(out, in, tile.area());
       continue;
     }
-    for (size_t at = 0; at < tile.area(); at += width) reverse(in + at, width, out + at);
+    for (size_t at = 0; at < tile.area(); at += width) reverseRow(in + at, width, out + at);
   }
 }
 

@@ -126,9 +126,10 @@ Prepared prepareImage(const Input& input, const Rendering* renderings, size_t co
       view.crop.left -= at.left;
       renderView(source, view, scratch);
       if (rendering.bytes) {
-        writeBytes(scratch.tile, view.flip, rendering.bytes);
+        writeBytes(scratch.tile, view.flipsLast(), rendering.bytes);
       } else {
-        writeNormalized(scratch.tile, view.flip, normalization, rendering.floats);
+        writeNormalized(scratch.tile, view.flipsLast(), normalization, rendering.floats);
+        erase(rendering.erasing, scratch.tile.height, scratch.tile.width, rendering.floats);
       }
       scratch.clock.stop(Stage::kWrite);
     }

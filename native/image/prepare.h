@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "erasing.h"
 #include "geometry.h"
 #include "jpegDecoder.h"
 #include "normalize.h"
@@ -38,6 +39,8 @@ struct Rendering {
   Resizing resizing;
   // Its geometry is filled in once the image's size is known.
   View view;
+  // Of `floats` only.
+  Erasing erasing;
   float* floats = nullptr;
   uint8_t* bytes = nullptr;
 };

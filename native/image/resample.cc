@@ -17,7 +17,7 @@ constexpr int32_t kHalf = 1 << (kWeightBits - 1);
 
 int roundUp(int value, int multiple) { return (value + multiple - 1) / multiple * multiple; }
 
-uint8_t rounded(int32_t sum) { return static_cast<uint8_t>(std::min(sum >> kWeightBits, 255)); }
+uint8_t rounded(int32_t sum) { return static_cast<uint8_t>(std::clamp(sum >> kWeightBits, 0, 255)); }
 
 // Where output i of the horizontal pass finds its first input among the columns.
 size_t columnOf(const Weights& weights, int i) {
@@ -86,8 +86,8 @@ MOCO_AVX2 inline void blendManyAvx2(const uint8_t* in, size_t step, const int32_
 }
 
 // out[l] = the sum over t of values[t] * in[t * step + l], rounded, for a multiple of 32 lanes.
-// A crop that is enlarged has two taps, one that is reduced to a half four or five; unrolled,
-// weights and sums stay in registers.
+// A crop that is enlarged has two taps (four where it is bicubic), one that is reduced to a half
+// four or five (eight or nine); unrolled, weights and sums stay in registers.
 MOCO_AVX2 inline void blendAvx2(const uint8_t* in, size_t step, const int32_t* values, int taps,
                                 int lanes, uint8_t* out) {
   switch (taps) {
@@ -101,6 +101,12 @@ MOCO_AVX2 inline void blendAvx2(const uint8_t* in, size_t step, const int32_t* v
       return blendFewAvx2<4>(in, step, values, lanes, out);
     case 5:
       return blendFewAvx2<5>(in, step, values, lanes, out);
+    case 6:
+      return blendFewAvx2<6>(in, step, values, lanes, out);
+    case 7:
+      return blendFewAvx2<7>(in, step, values, lanes, out);
+    case 8:
+      return blendFewAvx2<8>(in, step, values, lanes, out);
     default:
       return blendManyAvx2(in, step, values, taps, lanes, out);
   }
@@ -203,13 +209,14 @@ void blendRows(const uint8_t* rows, size_t rowBytes, const int32_t* weights, int
 
 }  // namespace
 
-void cropResize(const Source& source, const Box& crop, int resizedWidth, int resizedHeight,
-                const Box& window, ResampleScratch& scratch, Tile& out) {
+void cropResize(const Source& source, const Box& crop, Interpolation interpolation,
+                int resizedWidth, int resizedHeight, const Box& window, ResampleScratch& scratch,
+                Tile& out) {
   out.resize(window.width, window.height);
   Weights& across = scratch.across;
   Weights& down = scratch.down;
-  bilinearWeights(crop.width, resizedWidth, window.left, window.width, across);
-  bilinearWeights(crop.height, resizedHeight, window.top, window.height, down);
+  filterWeights(interpolation, crop.width, resizedWidth, window.left, window.width, across);
+  filterWeights(interpolation, crop.height, resizedHeight, window.top, window.height, down);
 
   // Only the input that the window needs.
   const int byteCount = (across.end() - across.begin()) * 3;

@@ -1,12 +1,13 @@
-// Crop and resize with Pillow's antialiased bilinear filter, bit for bit (Pillow 9.5 to 12).
+// Crop and resize with Pillow's antialiased bilinear or bicubic filter, bit for bit (Pillow 9.5 to 12).
 #pragma once
 
 #include <cstdint>
 
-#include "bilinear.h"
 #include "box.h"
 #include "buffer.h"
+#include "interpolation.h"
 #include "tile.h"
+#include "weights.h"
 
 namespace moco::image {
 
@@ -29,7 +30,8 @@ struct ResampleScratch {
 
 // Resizes `crop` of the source to resizedWidth x resizedHeight and keeps `window` of the result
 // (all of it for a random resized crop, the centre for an evaluation image).
-void cropResize(const Source& source, const Box& crop, int resizedWidth, int resizedHeight,
-                const Box& window, ResampleScratch& scratch, Tile& out);
+void cropResize(const Source& source, const Box& crop, Interpolation interpolation,
+                int resizedWidth, int resizedHeight, const Box& window, ResampleScratch& scratch,
+                Tile& out);
 
 }  // namespace moco::image

@@ -6,9 +6,13 @@ namespace moco::image {
 
 void renderView(const Source& source, const View& view, Scratch& scratch) {
   Tile& tile = scratch.tile;
-  cropResize(source, view.crop, view.resizedWidth, view.resizedHeight, view.window,
-             scratch.resample, tile);
+  cropResize(source, view.crop, view.interpolation, view.resizedWidth, view.resizedHeight,
+             view.window, scratch.resample, tile);
   scratch.clock.stop(Stage::kCrop);
+  if (view.flipsFirst()) flip(tile, scratch.row);
+  for (size_t i = 0; i < view.operationCount; ++i) {
+    apply(view.operations[i], tile, scratch.padded);
+  }
   for (const Jitter operation : view.order) {
     switch (operation) {
       case Jitter::kBrightness:

@@ -4,7 +4,9 @@
 #include <array>
 
 #include "blur.h"
+#include "flip.h"
 #include "normalize.h"
+#include "operation.h"
 #include "resample.h"
 #include "stageClock.h"
 
@@ -17,6 +19,10 @@ struct View {
   int resizedHeight = 0;
   int resizedWidth = 0;
   Box window;
+  Interpolation interpolation = Interpolation::kBilinear;
+  // Owned by whoever made the view.
+  const Operation* operations = nullptr;
+  size_t operationCount = 0;
   std::array<Jitter, 4> order = {Jitter::kNone, Jitter::kNone, Jitter::kNone, Jitter::kNone};
   float brightness = 1;
   float contrast = 1;
@@ -27,17 +33,24 @@ struct View {
   float blurSigma = 0;          // 0: none
   int solarizeThreshold = 256;  // 256: none
   bool flip = false;
+
+  // Where a geometric operation could tell the difference, the flip comes before the operations,
+  // as timm has it; else when the view is written, which costs nothing.
+  bool flipsFirst() const { return flip && operationCount > 0; }
+  bool flipsLast() const { return flip && operationCount == 0; }
 };
 
 // What a thread reuses from view to view.
 struct Scratch {
   ResampleScratch resample;
   BlurScratch blur;
+  PaddedTile padded;
+  Buffer<uint8_t> row;
   Tile tile;
   StageClock clock;
 };
 
-// Leaves the view, not yet flipped, in scratch.tile.
+// Leaves the view in scratch.tile, not yet flipped if it flips last.
 void renderView(const Source& source, const View& view, Scratch& scratch);
 
 }  // namespace moco::image

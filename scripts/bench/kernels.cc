@@ -2,8 +2,8 @@
 // body for this processor beside the plain loops that every processor runs. Needs no libtorch:
 //
 //   g++ -std=c++17 -O3 -ffp-contract=off -fno-trapping-math -fno-math-errno -I native/image
-//     scripts/bench/kernels.cc native/image/{bilinear,blur,colour,hue,normalize,resample}.cc
-//     -o /tmp/kernels && /tmp/kernels
+//     scripts/bench/kernels.cc native/image/{affine,blur,colour,erasing,flip,hue,noise,normalize,
+//     operation,resample,sharpness,tone,weights}.cc -o /tmp/kernels && /tmp/kernels
 //
 // Most of blur's loops and solarize's are chosen when the program is loaded, so their two columns
 // show the same code.
@@ -76,7 +76,7 @@ int main() {
   Tile tile;
   size_t row = 0;
   const auto next = [&] { return row++ % kBatch * 3 * kSize * kSize; };
-  const auto crop = [&] { cropResize(source, drawCrop(), kSize, kSize, whole, resample, tile); };
+  const auto crop = [&] { cropResize(source, drawCrop(), Interpolation::kBilinear, kSize, kSize, whole, resample, tile); };
 
   const std::vector<std::pair<const char*, std::function<void()>>> kernels = {
       {"crop and resize", crop},

@@ -1,7 +1,7 @@
 import { appendFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "@jest/globals";
-import { readRunLog, RunLog, RunLogError, type LogEntry, type RunEntry, type StepEntry } from "../../lib/report/index.js";
+import { readRunLog, RunLog, RunLogError, type EvaluationEntry, type LogEntry, type RunEntry, type StepEntry } from "../../lib/report/index.js";
 import { withFolder } from "../data/pixels.js";
 
 const run = (firstStep: number): RunEntry => ({
@@ -30,6 +30,7 @@ test("what is written is read", async () => {
     expect(readRunLog(path)).toEqual({
       runs: [run(0)],
       steps: [step(0), step(1)],
+      evaluations: [],
       badImages: [{ kind: "badImage", path: "a.jpg", reason: "torn" }],
       checkpoints: [{ kind: "checkpoint", file: "checkpoint_0000.pth.tar", steps: 3, stallMs: 12, totalMs: 345 }],
       end: { kind: "end", reason: "finished", seconds: 3 },
@@ -47,6 +48,19 @@ test("a resumed run does the lost steps again; a torn line is passed over", asyn
     const record = readRunLog(path);
     expect(record.steps.map(({ step, loss }) => [step, loss])).toEqual([[0, 0], [1, 1], [2, 2], [3, 3], [4, 4]]);
     expect([record.runs.length, record.end]).toEqual([2, null]);
+  });
+});
+
+test("evaluations are kept by epoch; a resumed run's replace those that were lost", async () => {
+  await withFolder({}, async (folder) => {
+    const path = join(folder, "log.jsonl");
+    const evaluation = (epoch: number, acc1: number): EvaluationEntry =>
+      ({ kind: "evaluation", epoch, acc1, acc5: 90, loss: 1.5, images: 40, best: true });
+    write(path, [run(0), step(0), step(1), step(2), evaluation(0, 20), step(3), step(4), step(5), evaluation(1, 30)]);
+    expect(readRunLog(path).evaluations).toEqual([evaluation(0, 20), evaluation(1, 30)]);
+    write(path, [run(5), step(5), evaluation(1, 31)]);
+    expect(readRunLog(path).evaluations).toEqual([evaluation(0, 20), evaluation(1, 31)]);
+    expect(readRunLog(path).steps).toHaveLength(6);
   });
 });
 

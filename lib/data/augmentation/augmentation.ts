@@ -4,7 +4,11 @@
  */
 import { native } from "../../native.js";
 import { DataOptionError } from "../errors.js";
-import { RandomStream } from "../random.js";
+import { RandomStream, type RandomKey } from "../random.js";
+import { requireInterpolation, type Interpolation } from "./interpolation.js";
+import type { ImageOperation } from "./operations.js";
+import { checkRandAugment, drawRandAugment, type RandAugment } from "./randAugment.js";
+import { checkErasing, drawErasing, type Erasing, type RandomErasing } from "./randomErasing.js";
 
 /** Probabilities and strengths of one view. */
 export interface ViewRecipe {
@@ -27,6 +31,12 @@ export interface ViewRecipe {
   /** Values from here on are inverted. */
   solarizeThreshold: number;
   flipProbability: number;
+  /** How the crop is resized; `"random"` chooses one for each view. Default bilinear, as upstream. */
+  interpolation?: Interpolation | "random";
+  /** Operations that follow crop and flip, before all others. Default none. */
+  randAugment?: RandAugment | null;
+  /** A rectangle that is overwritten after normalisation. Default none. */
+  erasing?: RandomErasing | null;
 }
 
 /** Changes to the recipe of both views, or of each. */
@@ -59,9 +69,16 @@ export interface JitterParameters {
  */
 export type CropDraw = readonly number[];
 
-/** What happens to one view of one image, in this order. */
+/**
+ * What happens to one view of one image, in this order; but where there are `operations`, the flip comes before them, as in timm. For all
+ * else it makes no difference when the view is flipped.
+ */
 export interface ViewDraw {
   crop: CropDraw;
+  /** Of the crop. Default bilinear. */
+  interpolation?: Interpolation;
+  /** Those of RandAugment, one after the other. */
+  operations?: readonly ImageOperation[];
   jitter: JitterParameters | null;
   grayscale: boolean;
   /** Standard deviation in pixels, or null for no blur. */
@@ -69,6 +86,8 @@ export interface ViewDraw {
   /** Threshold, or null. */
   solarize: number | null;
   flip: boolean;
+  /** What is overwritten after normalisation. */
+  erase?: Erasing | null;
 }
 
 /** The same for an image whose size is known. */
@@ -137,6 +156,9 @@ export function checkRecipe(recipe: ViewRecipe): void {
   require(sharpest >= 0 && sharpest <= softest && softest <= 1000, "blurSigma", "two numbers from 0 to 1000, the smaller first");
   const threshold = recipe.solarizeThreshold;
   require(Number.isInteger(threshold) && threshold >= 0 && threshold <= 256, "solarizeThreshold", "a whole number from 0 to 256");
+  if (recipe.interpolation !== undefined) requireInterpolation(recipe.interpolation, ["random"]);
+  if (recipe.randAugment) checkRandAugment(recipe.randAugment);
+  if (recipe.erasing) checkErasing(recipe.erasing);
 }
 
 /** torchvision's `RandomResizedCrop` tries so many crops, then takes the largest centred one of an allowed shape. */
@@ -193,17 +215,24 @@ export interface ViewKey {
 export function drawView(recipe: ViewRecipe, key: ViewKey): ViewDraw {
   const { seed, epoch, index, view } = key;
   // Stream 0 belongs to the sampler.
-  const purpose = (number: number): RandomStream => new RandomStream({ seed, epoch, index, stream: 1 + 8 * view + number });
+  const keyOf = (number: number): RandomKey => ({ seed, epoch, index, stream: 1 + 8 * view + number });
+  const purpose = (number: number): RandomStream => new RandomStream(keyOf(number));
+  const crop = purpose(0);
   const jitter = purpose(1);
   const blur = purpose(3);
-  return {
-    crop: drawCrop(recipe, purpose(0)),
+  const draw: ViewDraw = {
+    crop: drawCrop(recipe, crop),
     jitter: jitter.chance(recipe.jitterProbability) ? drawJitter(recipe, jitter) : null,
     grayscale: purpose(2).chance(recipe.grayscaleProbability),
     blurSigma: blur.chance(recipe.blurProbability) ? blur.uniform(recipe.blurSigma[0], recipe.blurSigma[1]) : null,
     solarize: purpose(4).chance(recipe.solarizeProbability) ? recipe.solarizeThreshold : null,
     flip: purpose(5).chance(recipe.flipProbability),
   };
+  const { interpolation, randAugment, erasing } = recipe;
+  if (interpolation) draw.interpolation = interpolation !== "random" ? interpolation : crop.chance(0.5) ? "bicubic" : "bilinear";
+  if (randAugment) draw.operations = drawRandAugment(randAugment, interpolation ?? "bilinear", purpose(6));
+  if (erasing) draw.erase = drawErasing(erasing, purpose(7), keyOf(7));
+  return draw;
 }
 
 /** The draw for an image of this size in pixels: torchvision's `RandomResizedCrop` decides where the crop lies. */

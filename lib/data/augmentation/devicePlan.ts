@@ -1,4 +1,4 @@
-import { jitterOperations, type ViewParameters } from "./augmentation.js";
+import { jitterOperations, type ViewParameters, type ViewRecipe } from "./augmentation.js";
 import { blurBox } from "./deviceKernels.js";
 import { DataOptionError } from "../errors.js";
 
@@ -65,10 +65,18 @@ export function planSteps(parameters: readonly PixelParameters[]): DeviceStep[] 
   return steps;
 }
 
-function check({ jitter, blurSigma, solarize }: PixelParameters, row: number): void {
+/** @throws {DataOptionError} for a recipe with what only the image threads do. */
+export function requireDeviceRecipe({ randAugment, erasing }: ViewRecipe): void {
+  const what = randAugment ? "RandAugment" : erasing ? "random erasing" : null;
+  if (what !== null) throw new DataOptionError(`${what} is done by the image threads only; leave augmentOn (--augment gpu) away`);
+}
+
+function check({ jitter, blurSigma, solarize, operations, erase }: PixelParameters, row: number): void {
   const refuse = (what: string, value: unknown, limits: string): never => {
     throw new DataOptionError(`${what} of image ${row} is ${JSON.stringify(value) ?? String(value)}; give ${limits}`);
   };
+  if (operations?.length) refuse("what RandAugment does", operations, "none: the image threads do it");
+  if (erase) refuse("what is erased", erase, "null: the image threads do it");
   if (jitter) {
     const { order } = jitter;
     const known = order.every((operation) => jitterNames[operation] !== undefined) && new Set(order).size === order.length;

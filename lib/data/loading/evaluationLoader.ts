@@ -1,4 +1,5 @@
 import { empty, keep, tensor, type Tensor } from "../../torch/index.js";
+import { requireInterpolation, type Interpolation } from "../augmentation/interpolation.js";
 import { BadImageError, DataOptionError, type BadImage } from "../errors.js";
 import { sharedImagePool, type ImagePool, type Normalization, type Rendering } from "../imagePool.js";
 import { isStream, labelOf, nameOf, type ImageSource, type ImageStream } from "../imageSource.js";
@@ -13,6 +14,8 @@ export interface EvaluationOptions {
    * (256 for 224 in the paper's evaluation). Without it the whole image is resized to `imageSize`, whatever its shape.
    */
   resizeShorter?: number;
+  /** Default bilinear, as upstream. */
+  interpolation?: Interpolation;
   normalization?: Normalization;
   /** Turn pictures upright as their EXIF orientation says. Default false, as upstream. */
   exif?: boolean;
@@ -73,6 +76,7 @@ export async function* evaluationBatches(
   const { batchSize, prefetch = 2 } = options;
   if (!Number.isInteger(batchSize) || batchSize < 1) throw new DataOptionError(`batchSize is ${batchSize}; give a whole number from 1`);
   if (!Number.isInteger(prefetch) || prefetch < 1) throw new DataOptionError(`prefetch is ${prefetch}; give a whole number from 1`);
+  if (options.interpolation !== undefined) requireInterpolation(options.interpolation);
   const size = sizeOf(options);
   const samples = isStream(source) ? streamedSamples(source) : sourceSamples(source, options.indices);
   const making: Promise<EvaluationBatch>[] = [];
@@ -127,11 +131,11 @@ async function take(samples: Iterator<Sample> | AsyncIterator<Sample>, count: nu
 async function makeBatch(
   samples: readonly Sample[], [height, width]: readonly [number, number], options: EvaluationBatchOptions,
 ): Promise<EvaluationBatch> {
-  const { resizeShorter, normalization, exif } = options;
+  const { resizeShorter, interpolation, normalization, exif } = options;
   const resizing: Rendering["resizing"] = resizeShorter === undefined ? undefined : { shorter: resizeShorter };
   let images = keep(empty([samples.length, 3, height, width], { dtype: "float32" }));
   try {
-    const asked = samples.map(({ image }, row) => ({ image, renderings: [{ output: 0, row, resizing }] }));
+    const asked = samples.map(({ image }, row) => ({ image, renderings: [{ output: 0, row, resizing, interpolation }] }));
     const outcomes = await renderImages(options.pool ?? sharedImagePool(), asked, [images], { normalization, exif });
     const rows: number[] = [];
     const bad: BadImage[] = [];

@@ -6,6 +6,7 @@ import { BatchInMaking } from "./batchInMaking.js";
 import type { DecodedImage } from "../decoding/decodedImage.js";
 import { epochSamples, samplesPerRank, type EpochSamples, type Sample } from "./epochSamples.js";
 import { DeviceAugmentation } from "../augmentation/deviceAugmentation.js";
+import { requireDeviceRecipe } from "../augmentation/devicePlan.js";
 import { onDevice, type HostBatch } from "../augmentation/deviceBatches.js";
 import { DataOptionError, TooManyBadImagesError, type BadImage } from "../errors.js";
 import type { ImageInput } from "../imageInput.js";
@@ -127,6 +128,7 @@ export class ViewLoader<Views extends readonly Tensor[] = readonly Tensor[]> {
     this.source = source;
     this.#options = { batchSize, seed, prefetch, maxBad, rank, worldSize, exif };
     recipes.forEach(checkRecipe);
+    if (augmentOn !== undefined) recipes.forEach(requireDeviceRecipe);
     requireImages(source, dropLast ? batchSize * worldSize : 1);
     this.#samplesPerEpoch = samplesPerRank(source, worldSize);
     const batches = this.#samplesPerEpoch / batchSize;
@@ -309,7 +311,7 @@ export class ViewLoader<Views extends readonly Tensor[] = readonly Tensor[]> {
       sample,
       renderings: draws.map((draw, view) => {
         const place = { output: view, row: first + i };
-        return this.#augmentation ? { ...place, crop: draw.crop } : { ...place, ...draw };
+        return this.#augmentation ? { ...place, crop: draw.crop, interpolation: draw.interpolation } : { ...place, ...draw };
       }),
     }));
     const reasons = await this.#render(asked, batch.views);

@@ -1,8 +1,10 @@
-// The weights of Pillow's antialiased bilinear filter along one axis.
+// The weights of Pillow's antialiased filters along one axis.
 #pragma once
 
 #include <cstdint>
 #include <vector>
+
+#include "interpolation.h"
 
 namespace moco::image {
 
@@ -28,6 +30,7 @@ struct Weights {
 };
 
 // Weights of the outputs first .. first + count - 1 of an axis resized from inSize to outSize.
-void bilinearWeights(int inSize, int outSize, int first, int count, Weights& out);
+void filterWeights(Interpolation interpolation, int inSize, int outSize, int first, int count,
+                   Weights& out);
 
 }  // namespace moco::image

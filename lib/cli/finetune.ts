@@ -1,0 +1,165 @@
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import type { Command } from "commander";
+import pc from "picocolors";
+import { readConfig } from "../config.js";
+import type { EvaluationEntry, TrainingProgress } from "../report/index.js";
+import { ensureReady } from "../setup/index.js";
+import type { FinetuneResult } from "../train/finetune.js";
+import type { SupervisedHooks } from "../train/supervisedRecorder.js";
+import { applyConfigFile } from "./configFile.js";
+import { counted } from "./counted.js";
+import { addFinetuneFlags, toFinetuneOptions, type FinetuneFlags } from "./finetuneFlags.js";
+import { defaultFolder, resumeCommand } from "./runFolder.js";
+import { asUsageError } from "./usageError.js";
+
+const EXAMPLES = `
+Examples:
+  $ moco finetune flowers --pretrained vit-b-300ep.pth.tar --config recipes/finetune-flowers-vit-base.json
+  $ moco finetune photos --pretrained runs/photos --epochs 30 -b 128 --layer-decay 0.65 --out runs/classifier
+  $ moco finetune photos --resume runs/classifier
+  $ moco finetune photos --eval --resume runs/classifier/model_best.pth.tar`;
+
+/** `moco finetune DIR` */
+export function register(program: Command): void {
+  const command = program
+    .command("finetune")
+    .description("train an encoder and a new classifier end to end on labelled images, with the recipes of DeiT")
+    .argument("<DIR>", "folder with train/ and val/ and a folder for each class in both, CIFAR-10, CIFAR-100, Flowers-102, Oxford Pets, or shards");
+  addFinetuneFlags(command)
+    .addHelpText("after", EXAMPLES)
+    .action(async (data: string) => {
+      const { config } = command.opts<FinetuneFlags>();
+      if (config !== undefined) applyConfigFile(command, config);
+      const flags = command.opts<FinetuneFlags>();
+      await (flags.eval ? evaluate(data, flags) : train(data, flags));
+    });
+}
+
+/** Flags that a run begins with, and one that goes on does without. */
+const BEGINNINGS = ["--pretrained", "--finetune", "--heads"];
+
+async function train(data: string, flags: FinetuneFlags): Promise<void> {
+  const out = flags.out ?? defaultFolder(flags.resume, "finetune");
+  const options = { ...toFinetuneOptions(data, flags), out };
+  await ensureReady();
+  const { finetune } = await import("../train/finetune.js");
+  const { listenForInterrupt } = await import("../train/interrupt.js");
+  const { CLASSIFIER_CHECKPOINT } = await import("../train/checkpointFiles.js");
+  const display = await createDisplay(data, flags, out);
+  const interrupt = listenForInterrupt((signal) => {
+    display.tell(`${signal}: finishing this step, then saving. Ctrl-C again quits at once.`);
+  });
+  const goOn = (): string => `Go on with:\n  ${resumeCommand("finetune", out, BEGINNINGS)}`;
+  try {
+    const result = await finetune(options, { ...display.hooks, signal: interrupt.signal });
+    result.model.dispose();
+    display.stop();
+    tellResult(result);
+  } catch (error) {
+    display.stop();
+    const last = join(out, CLASSIFIER_CHECKPOINT);
+    if (display.started && existsSync(last)) display.tell(`The last checkpoint is ${last}. ${goOn()}`);
+    throw asUsageError(error);
+  } finally {
+    interrupt.dispose();
+  }
+
+  function tellResult({ reason, steps, loss, checkpoint, evaluation, bestAcc1, classes, badImages, seconds }: FinetuneResult): void {
+    const unfinished = reason !== "finished";
+    if (unfinished) {
+      const cause = reason === "interrupted" ? `by ${String(interrupt.signal.reason)}` : "as --stop-after asks";
+      display.tell(`Stopped ${cause} after ${counted(steps, "step")}; everything is saved in ${checkpoint}.\n${goOn()}`);
+    } else if (!display.quiet) {
+      const best = evaluation === null ? "" : `, best acc@1 ${bestAcc1.toFixed(2)} %`;
+      display.tell(`Done in ${display.duration(seconds)}: ${counted(steps, "step")}, last loss ${loss?.toFixed(4) ?? "-"}${best}.`);
+    }
+    if (badImages.length > 0) display.tell(`Left out as unreadable: ${counted(badImages.length, "image")}; ${join(out, "log.jsonl")} has the names.`);
+    if (flags.json) {
+      const resume = unfinished ? resumeCommand("finetune", out, BEGINNINGS) : null;
+      const { acc1 = null, acc5 = null, average = null } = evaluation ?? {};
+      const facts = { reason, checkpoint, out, log: join(out, "log.jsonl"), classes: classes.length, steps, loss, acc1, acc5, average, bestAcc1, badImages, seconds, resume };
+      process.stdout.write(`${JSON.stringify(facts)}\n`);
+    } else {
+      if (evaluation !== null) process.stdout.write(`${described(evaluation)}\n`);
+      if (checkpoint !== null) process.stdout.write(`${checkpoint}\n`);
+    }
+  }
+}
+
+/** `--eval` */
+async function evaluate(data: string, flags: FinetuneFlags): Promise<void> {
+  const options = { ...toFinetuneOptions(data, flags), resume: flags.resume };
+  await ensureReady();
+  const { evaluateFinetuned } = await import("../train/evaluateFinetuned.js");
+  const display = await createDisplay(data, flags, "");
+  try {
+    const found = await evaluateFinetuned(options, display.hooks);
+    if (found === null) return;
+    for (const bad of found.bad) display.hooks.onBadImage?.(bad);
+    const { bad: badImages, ...figures } = found;
+    process.stdout.write(flags.json ? `${JSON.stringify({ ...figures, badImages })}\n` : `${described(found)}\n`);
+  } catch (error) {
+    throw asUsageError(error);
+  }
+}
+
+/** `acc@1 91.20 %, acc@5 99.10 % of 375 images`, and the same of the average. */
+function described({ acc1, acc5, images, average }: Pick<EvaluationEntry, "acc1" | "acc5" | "images" | "average">): string {
+  const figures = (found: { acc1: number; acc5: number }): string => `acc@1 ${found.acc1.toFixed(2)} %, acc@5 ${found.acc5.toFixed(2)} %`;
+  const ofAverage = average === undefined ? "" : `; average of the weights: ${figures(average)}`;
+  return `${figures({ acc1, acc5 })} of ${counted(images, "image")}${ofAverage}`;
+}
+
+interface Display {
+  hooks: SupervisedHooks;
+  readonly quiet: boolean;
+  /** Whether training has begun. */
+  readonly started: boolean;
+  /** A message that is shown under --quiet too. */
+  tell(line: string): void;
+  stop(): void;
+  duration(seconds: number): string;
+}
+
+/** Everything that goes to standard error. */
+async function createDisplay(data: string, flags: FinetuneFlags, out: string): Promise<Display> {
+  const { TrainingProgress, formatDuration } = await import("../report/index.js");
+  const quiet = flags.quiet === true || readConfig().quiet;
+  let progress: TrainingProgress | null = null;
+  let started = false;
+  const tell = (line: string): void => {
+    progress?.stop();
+    process.stderr.write(`${line}\n`);
+  };
+  return {
+    quiet,
+    get started() {
+      return started;
+    },
+    tell,
+    stop: () => progress?.stop(),
+    duration: formatDuration,
+    hooks: {
+      onStart: ({ images, epochs, stepsPerEpoch, firstStep, device, options, resumedFrom }) => {
+        started = true;
+        if (quiet) return;
+        const from = resumedFrom === null ? "" : `, from step ${firstStep} (${resumedFrom})`;
+        const size = (options.imageSize as number[]).join("x");
+        tell(
+          `${String(options.arch)} on ${device}: ${counted(images, "image")} in ${data} at ${size}, ${counted(epochs, "epoch")} of ` +
+            `${counted(stepsPerEpoch, "step")} of ${flags.batchSize}, ${String(options.precision)}, seed ${String(options.seed)}${from}. ` +
+            `Writing to ${out}`,
+        );
+        const lastStep = flags.stopAfter === undefined ? undefined : Math.min(firstStep + flags.stopAfter, epochs * stepsPerEpoch);
+        progress = new TrainingProgress({ epochs, stepsPerEpoch, printEvery: flags.printFreq, lastStep });
+      },
+      onStep: (step) => progress?.step(step),
+      onEvaluation: (evaluation) => {
+        if (!quiet) tell(`epoch ${evaluation.epoch + 1}: ${described(evaluation)}${evaluation.best ? ", the best so far" : ""}`);
+      },
+      onBadImage: ({ name, reason }) => tell(`${pc.yellow("left out:")} ${name}: ${reason}`),
+      onWarning: (message) => tell(`${pc.yellow("warning:")} ${message}`),
+    },
+  };
+}

@@ -1,0 +1,207 @@
+import { type Command, InvalidArgumentError, Option } from "commander";
+import type { FinetuneOptions } from "../train/finetuneOptions.js";
+import { numberIn, wholeFrom, type Range } from "./numberOption.js";
+import { UsageError } from "./usageError.js";
+
+/** Parsed flags of `moco finetune`, under commander's names. */
+export interface FinetuneFlags {
+  pretrained?: string;
+  arch?: string;
+  heads?: number;
+  val?: string;
+  numClasses?: number;
+  images?: number;
+  shuffleBuffer?: number;
+  batchSize: number;
+  epochs: number;
+  imageSize?: number;
+  dropPath?: number;
+  modelEma?: boolean;
+  modelEmaDecay: number;
+  opt: "adamw" | "sgd";
+  optEps: number;
+  optBetas?: [number, number];
+  momentum: number;
+  clipGrad?: number;
+  weightDecay: number;
+  lr: number;
+  warmupLr: number;
+  minLr: number;
+  warmupEpochs: number;
+  schedPer: "step" | "epoch";
+  layerDecay: number;
+  smoothing: number;
+  mixup: number;
+  cutmix: number;
+  mixupProb: number;
+  mixupSwitchProb: number;
+  aa: string;
+  colorJitter: number;
+  reprob: number;
+  remode: "pixel" | "rand" | "const";
+  cropMin: number;
+  hflip: number;
+  trainInterpolation: "bicubic" | "bilinear" | "random";
+  exif?: boolean;
+  eval?: boolean;
+  resume: string;
+  out?: string;
+  seed?: number;
+  device?: string;
+  gpu?: number;
+  precision?: "fp32" | "bf16" | "fp16";
+  workers: number;
+  threads?: number;
+  maxBad: number;
+  saveInBackground: boolean;
+  stopAfter?: number;
+  printFreq: number;
+  config?: string;
+  quiet?: boolean;
+  json?: boolean;
+}
+
+/** Adds the flags: DeiT's under its names, with its defaults but for the epochs, and ours. */
+export function addFinetuneFlags(command: Command): Command {
+  const flag = (flags: string, description: string): Option => new Option(flags, description);
+  const whole = (flags: string, description: string, least: number): Option => flag(flags, description).argParser(wholeFrom(least));
+  const number = (flags: string, description: string, range: Range): Option => flag(flags, description).argParser(numberIn(range));
+  const notNegative: Range = { least: 0 };
+  const fraction: Range = { least: 0, most: 1 };
+  const belowOne: Range = { least: 0, below: 1 };
+  const options = [
+    flag("--finetune, --pretrained <path>", "encoder to begin with: a checkpoint of any kind that moco convert reads, or the folder of a run"),
+    flag("-a, --arch <name>", "architecture; without --pretrained it is trained from scratch (default: that of the checkpoint)"),
+    whole("--heads <n>", "attention heads of a ViT, where the checkpoint does not tell them", 1),
+    flag("--val <images>", "images to judge by, where they are not part of the data set"),
+    whole("--num-classes <n>", "number of classes, for shards that do not name them", 1),
+    whole("-b, --batch-size <n>", "images of one step", 1).default(64),
+    whole("--epochs <n>", "epochs of the whole training", 1).default(100),
+    whole("--input-size, --image-size <pixels>", "side of the square images (default: the checkpoint's; positions are interpolated)", 1),
+    number("--drop-path <rate>", "stochastic depth: how often a sample skips a branch of the last block (default: 0.1, 0 for a ResNet)", belowOne),
+    flag("--model-ema", "keep a moving average of the weights, evaluate and save it too"),
+    number("--model-ema-decay <d>", "how much of the average stays at each step", belowOne).default(0.99996),
+
+    flag("--opt <name>", "optimiser; sgd has Nesterov momentum").choices(["adamw", "sgd"]).default("adamw"),
+    number("--opt-eps <eps>", "epsilon of AdamW", notNegative).default(1e-8),
+    flag("--opt-betas <two>", "decay rates of AdamW, such as 0.9,0.95 (default: 0.9,0.999)").argParser(parseBetas),
+    number("--momentum <m>", "momentum of SGD", belowOne).default(0.9),
+    number("--clip-grad <norm>", "largest norm of the gradients (default: any)", { above: 0 }),
+    number("--wd, --weight-decay <w>", "weight decay; biases, norms, class token and positions have none", notNegative).default(0.05),
+    number("--lr <rate>", "learning rate for a batch of 512; scaled with the batch size", notNegative).default(5e-4),
+    number("--warmup-lr <rate>", "learning rate at which the warm-up begins", notNegative).default(1e-6),
+    number("--min-lr <rate>", "learning rate that the cosine falls to", notNegative).default(1e-5),
+    number("--warmup-epochs <n>", "epochs in which the learning rate rises to its peak", notNegative).default(5),
+    flag("--sched-per <unit>", "when the learning rate changes: each step, or each epoch and one late, as in DeiT's program")
+      .choices(["step", "epoch"]).default("step"),
+    number("--layer-decay <factor>", "learning rate of each layer over that of the layer above", { above: 0, most: 1 }).default(1),
+
+    number("--smoothing <share>", "label smoothing", belowOne).default(0.1),
+    number("--mixup <alpha>", "parameter of mixup; 0 for none", notNegative).default(0.8),
+    number("--cutmix <alpha>", "parameter of CutMix; 0 for none", notNegative).default(1),
+    number("--mixup-prob <p>", "probability that a batch is mixed", fraction).default(1),
+    number("--mixup-switch-prob <p>", "probability of CutMix where both are on", fraction).default(0.5),
+    flag("--aa <policy>", "RandAugment, or none").default("rand-m9-mstd0.5-inc1"),
+    number("--color-jitter <strength>", "colour jitter, where there is no RandAugment", notNegative).default(0.3),
+    number("--reprob <p>", "probability of random erasing", fraction).default(0.25),
+    flag("--remode <what>", "what is erased becomes noise in each pixel, one random colour, or the mean colour")
+      .choices(["pixel", "rand", "const"]).default("pixel"),
+    number("--crop-min <share>", "smallest share of an image's area that a crop shows", { above: 0, most: 1 }).default(0.08),
+    number("--hflip <p>", "probability of a flip", fraction).default(0.5),
+    flag("--train-interpolation <name>", "how images are resized; evaluation does the same").choices(["bicubic", "bilinear", "random"])
+      .default("bicubic"),
+    flag("--exif", "turn pictures upright as their EXIF orientation says, which upstream ignores"),
+
+    flag("--eval", "only evaluate the classifier that --resume leads to"),
+    flag("--resume <path>", "go on from this checkpoint of a fine-tuning, or from that in its folder").default("", "none"),
+    flag("--out <dir>", "folder for checkpoints and log (default: runs/finetune-TIME, or that of the run that is resumed)"),
+    whole("--seed <n>", "seed of classifier, order and augmentation (default: a random one)", 0),
+    flag("--device <name>", "cpu, cuda or cuda:N (default: the first GPU, else cpu)"),
+    whole("--gpu <n>", "train on this GPU, counted from 0", 0),
+    flag("--precision <name>", "of the forward pass (default: fp16 on a GPU, as DeiT, fp32 on the CPU)").choices(["fp32", "bf16", "fp16"]),
+    whole("-j, --workers <n>", "threads that prepare images, at most one for each core", 0).default(32),
+    whole("--threads <n>", "CPU threads of one operator (default: one for each core)", 1),
+    number("--max-bad <share>", "share of the images that may be unreadable before the run stops", fraction).default(0.01),
+    whole("--images <n>", "images of an epoch, where shards that come through a command do not tell", 1),
+    whole("--shuffle-buffer <n>", "images of shards among which the next one is drawn (default: 1000)", 1),
+    flag("--no-save-in-background", "let the training wait while a checkpoint is written; needs less memory"),
+    whole("--stop-after <steps>", "save and stop after so many steps of this run", 1),
+    whole("-p, --print-freq <n>", "steps from one progress line to the next, without a terminal", 1).default(10),
+    flag("--config <file>", "JSON file with flags as keys, such as {\"epochs\": 100, \"batch-size\": 128}; flags win"),
+    flag("--quiet", "no progress"),
+    flag("--json", "print the result as JSON"),
+  ];
+  options.forEach((option) => command.addOption(option));
+  return command;
+}
+
+/**
+ * The flags as options of `finetune`.
+ *
+ * @throws UsageError for flags that contradict each other, or that say nothing of what to train
+ */
+export function toFinetuneOptions(data: string, flags: FinetuneFlags): FinetuneOptions {
+  const { gpu, device, resume, pretrained, arch } = flags;
+  if (gpu !== undefined && device !== undefined && device !== `cuda:${gpu}`) {
+    throw new UsageError(`--gpu ${gpu} and --device ${device} contradict each other; give one of them`);
+  }
+  if (flags.eval && resume === "") throw new UsageError("--eval needs a classifier: --resume with a checkpoint of a fine-tuning, or its folder");
+  if (resume !== "" && pretrained !== undefined) {
+    throw new UsageError("--pretrained begins a new run and --resume goes on with one; give --resume alone to go on");
+  }
+  if (resume === "" && pretrained === undefined && arch === undefined) {
+    throw new UsageError("nothing says what to fine-tune: give a checkpoint (--pretrained), or, to train from scratch, an architecture (--arch)");
+  }
+  return {
+    data,
+    val: flags.val,
+    numClasses: flags.numClasses,
+    images: flags.images,
+    shuffleBuffer: flags.shuffleBuffer,
+    pretrained,
+    arch,
+    numHeads: flags.heads,
+    imageSize: flags.imageSize,
+    dropPath: flags.dropPath,
+    optimizer: flags.opt,
+    baseLr: flags.lr,
+    weightDecay: flags.weightDecay,
+    layerDecay: flags.layerDecay,
+    momentum: flags.momentum,
+    betas: flags.optBetas,
+    eps: flags.optEps,
+    clipGrad: flags.clipGrad,
+    epochs: flags.epochs,
+    batchSize: flags.batchSize,
+    warmupEpochs: flags.warmupEpochs,
+    warmupLr: flags.warmupLr,
+    minLr: flags.minLr,
+    schedule: flags.schedPer,
+    smoothing: flags.smoothing,
+    mixup: flags.mixup,
+    cutmix: flags.cutmix,
+    mixupProb: flags.mixupProb,
+    mixupSwitchProb: flags.mixupSwitchProb,
+    augmentation: {
+      cropScale: [flags.cropMin, 1], interpolation: flags.trainInterpolation, flip: flags.hflip, randAugment: flags.aa,
+      colorJitter: flags.colorJitter, erasing: { probability: flags.reprob, mode: flags.remode },
+    },
+    exif: flags.exif,
+    averageDecay: flags.modelEma ? flags.modelEmaDecay : undefined,
+    device: gpu === undefined ? device : `cuda:${gpu}`,
+    precision: flags.precision,
+    seed: flags.seed,
+    threads: flags.threads,
+    workers: flags.workers,
+    maxBad: flags.maxBad,
+    resume: resume === "" ? undefined : resume,
+    saveInBackground: flags.saveInBackground,
+    stopAfter: flags.stopAfter,
+  };
+}
+
+function parseBetas(text: string): [number, number] {
+  const values = text.split(",").map((each) => (each.trim() === "" ? NaN : Number(each)));
+  if (values.length === 2 && values.every((each) => each >= 0 && each < 1)) return values as [number, number];
+  throw new InvalidArgumentError("It takes two numbers of at least 0 and below 1, such as 0.9,0.999.");
+}

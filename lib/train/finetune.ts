@@ -1,0 +1,197 @@
+import { setImmediate as nextTurn } from "node:timers/promises";
+import {
+  drawMixing, isStream, mixImages, nameOf, openLabelledSplits, RandomStream, requireImages, requireLabels, supervisedRecipe, ViewLoader,
+  type BadImage,
+} from "../data/index.js";
+import type { Encoder } from "../models/index.js";
+import { clipGradients, fineTuningRateAt, GradScaler } from "../optim/index.js";
+import type { EndEntry, EvaluationEntry } from "../report/index.js";
+import * as torch from "../torch/index.js";
+import type { Tensor } from "../torch/index.js";
+import { findCheckpoint, requireFreshFolder, type Position } from "./checkpointFiles.js";
+import { newClassifier, savedClassifier, type Classifier } from "./classifier.js";
+import { evaluateClassifier, type Evaluation } from "./evaluateClassifier.js";
+import {
+  createFinetuneOptimizer, evaluationInterpolation, finetuneFacts, resolveFinetuneOptions, scheduleEpoch, scheduleOf, type FinetuneOptions,
+} from "./finetuneOptions.js";
+import { furtherEntries, restoreFinetuning, tellDifferences } from "./finetuneState.js";
+import { FiniteGuard } from "./finiteGuard.js";
+import { readEncoder } from "./initialWeights.js";
+import { ModelAverage } from "./modelAverage.js";
+import { createAutocast } from "./options.js";
+import type { RunFacts } from "./ownPart.js";
+import { randomSeed } from "./pretrainOptions.js";
+import { softTargetCrossEntropy, softTargets } from "./softTargets.js";
+import { SupervisedRecorder, type SupervisedHooks } from "./supervisedRecorder.js";
+import { SavedSupervised } from "./supervisedState.js";
+
+export interface FinetuneResult {
+  /** The trained classifier; the caller disposes of it. */
+  model: Encoder;
+  /** Names of the classes, in the order of the classifier's outputs. */
+  classes: readonly string[];
+  reason: Exclude<EndEntry["reason"], "failed">;
+  /** Steps done by this call. */
+  steps: number;
+  /** Loss of the last step, or null without one. */
+  loss: number | null;
+  /** The last evaluation, or null without one. */
+  evaluation: EvaluationEntry | null;
+  /** Highest acc@1 of the whole run, in percent; 0 before the first evaluation. */
+  bestAcc1: number;
+  /** Path of the last checkpoint written, or null. */
+  checkpoint: string | null;
+  /** Images of either part that could not be read. */
+  badImages: BadImage[];
+  seconds: number;
+}
+
+/** Keys the random numbers of stochastic depth, beside those of the images and of mixing. */
+const dropPathStream = 0x64726f70;
+
+/**
+ * Fine-tunes an image encoder end to end on labelled images, as upstream does with DeiT's recipes (Touvron et al., 2021): all weights, a new
+ * linear classifier, mixup and CutMix, label smoothing, stochastic depth.
+ *
+ * With `out`, that folder gets `checkpoint.pth.tar` after each epoch, in DeiT's layout, so that PyTorch and timm open it; a copy of the one
+ * with the highest accuracy, `model_best.pth.tar`; and a log of every step.
+ *
+ * The same options and seed give the same weights, whatever the number of workers; a run that was stopped and resumed ends with the
+ * weights, to the bit, of one that was not (for the same device and number of threads).
+ *
+ * @throws OptionError; the errors of images, checkpoint and model, before training begins; NonFiniteError when it diverges
+ * @example
+ * const { model, bestAcc1 } = await finetune({ data: "flowers", pretrained: "vit-b-300ep.pth.tar", out: "runs/flowers" });
+ */
+export async function finetune(options: FinetuneOptions, hooks: SupervisedHooks = {}): Promise<FinetuneResult> {
+  const recipe = resolveFinetuneOptions(options);
+  const { device, epochs, smoothing, out } = recipe;
+  torch.retainFreedMemory();
+  if (recipe.threads !== null) torch.setNumThreads(recipe.threads);
+
+  // Images and checkpoint first: what is wrong with them shows before any time goes into a network.
+  const { val: valPath, numClasses, images: length, shuffleBuffer } = options;
+  const { classes, train, val } = typeof options.data === "string"
+    ? await openLabelledSplits(options.data, { val: valPath, numClasses, length, shuffleBuffer })
+    : options.data;
+  requireImages(train, recipe.batchSize);
+  const resumedFrom = recipe.resume === null ? null : findCheckpoint(recipe.resume);
+  if (out !== null) requireFreshFolder(out, resumedFrom);
+  using saved = resumedFrom === null ? null : await SavedSupervised.read(resumedFrom);
+  using initial = recipe.pretrained === null ? null : await readEncoder(recipe.pretrained, { numHeads: recipe.numHeads ?? undefined });
+  const seed = recipe.seed ?? saved?.facts?.seed ?? randomSeed();
+
+  torch.manualSeed(seed);
+  const build = (): Classifier => {
+    return saved === null ? newClassifier(initial, { ...recipe, classes }) : savedClassifier(saved, { ...recipe, classes, train: true });
+  };
+  const { model, arch, imageSize, dropPath, notes } = build();
+  const judge = (network: Encoder): Promise<Evaluation | null> => evaluateClassifier(network, val!, {
+    ...recipe, numClasses: classes.length, imageSize, interpolation: evaluationInterpolation(recipe), signal: hooks.signal,
+    onBatch: (done) => hooks.onEvaluationBatch?.(done, val!.length),
+  });
+  await using recorder = new SupervisedRecorder(out, hooks);
+  try {
+    for (const note of notes) hooks.onWarning?.(note);
+    await using loader = new ViewLoader<[Tensor]>(train, [supervisedRecipe(recipe.augmentation)], {
+      batchSize: recipe.batchSize, imageSize, seed, threads: recipe.workers, exif: recipe.exif, cache: recipe.cacheImages,
+      maxBad: recipe.maxBad, knownBad: saved?.knownBad(train.length), pinMemory: device.startsWith("cuda"),
+    });
+    const { stepsPerEpoch } = loader;
+    const facts: RunFacts = {
+      arch, seed, images: train.length, stepsPerEpoch, batchSize: recipe.batchSize, recipe: finetuneFacts(recipe, imageSize, dropPath),
+    };
+    for (const each of tellDifferences(saved, facts)) hooks.onWarning?.(`not as in the run that is resumed: ${each}`);
+    using optimizer = createFinetuneOptimizer(model.to(device), recipe);
+    using scaler = new GradScaler({ enabled: recipe.precision === "fp16", device });
+    using guard = new FiniteGuard(model, scaler, recipe);
+    using average = recipe.averageDecay === null ? null : new ModelAverage(model, build().model.to(device), recipe.averageDecay);
+    const autocast = createAutocast(recipe);
+    const start: Position = saved?.position ?? { epoch: 0, step: 0 };
+    const afresh = saved === null ? [] : restoreFinetuning(saved, { model, optimizer, scaler, average });
+    for (const each of afresh) hooks.onWarning?.(`begins anew: ${each}`);
+    const bestAcc1 = saved?.bestAcc1 ?? 0;
+    saved?.dispose();
+    initial?.dispose();
+
+    if (val === null) hooks.onWarning?.("there are no images to judge by, so nothing is evaluated: add val/ beside train/, or give some (val, --val)");
+    if (start.epoch >= epochs) hooks.onWarning?.(`nothing is left to do: ${start.epoch} of ${epochs} epochs are done; ask for more epochs`);
+    const run = { facts, device, epochs, start, resumedFrom, bestAcc1, classes, background: recipe.saveInBackground, layout: "deit" as const };
+    await recorder.start({
+      ...run, knownBad: loader.bad.length, options: { ...recipe, arch, imageSize, dropPath, seed }, further: () => furtherEntries(scaler, average),
+    }, { model, optimizer });
+
+    let steps = 0;
+    let lastLoss: number | null = null;
+    let evaluation: EvaluationEntry | null = null;
+    let stop: "interrupted" | "stop-after" | null = null;
+    model.train();
+    training: for (let { epoch, step } = start; epoch < epochs; epoch++, step = 0) {
+      for await (using batch of loader.epoch(epoch, step)) {
+        const lr = fineTuningRateAt(scheduleEpoch(recipe, epoch, step, stepsPerEpoch), scheduleOf(recipe));
+        optimizer.setLearningRate(lr);
+        const place = { step: epoch * stepsPerEpoch + step, epoch, stepInEpoch: step, lr };
+        const labels = requireLabels(batch.labels, classes.length, (row) => {
+          return isStream(train) ? `image ${batch.indices[row]}` : nameOf(train, batch.indices[row]!);
+        });
+
+        const { loss, gradientNorm } = torch.scope(() => {
+          const images = batch.views[0].to({ device, nonBlocking: true }); // [N, 3, H, W]
+          const target = torch.tensor(labels, undefined, { dtype: "int64", device }); // [N]
+          const mixing = drawMixing(recipe.mixing, { seed, epoch, step }, imageSize);
+          const mixed = mixing === null ? images : mixImages(images, mixing);
+          const targets = softTargets(target, { numClasses: classes.length, smoothing, lambda: mixing?.lambda }); // [N, classes]
+          // Keyed by the step, so that a run goes on exactly without a GPU's generator in its checkpoint.
+          if (dropPath > 0) torch.manualSeed(new RandomStream({ seed, epoch, index: step, stream: dropPathStream }).uint32());
+          guard.remember();
+          const logits = autocast(() => model.forward(mixed)); // [N, classes]
+          const output = softTargetCrossEntropy(logits, targets);
+          const loss = guard.checkLoss(output, place);
+          scaler.scale(output).backward();
+          scaler.unscale_(optimizer);
+          const gradientNorm = guard.checkUpdate(place); // throws before a weight is touched
+          if (recipe.clipGrad !== null) clipGradients(optimizer.parameters(), gradientNorm, recipe.clipGrad);
+          scaler.step(optimizer);
+          scaler.update();
+          optimizer.zeroGrad();
+          average?.update();
+          return { loss, gradientNorm };
+        });
+
+        const { waitMs: dataWaitMs, indices } = batch;
+        recorder.step({ ...place, loss, gradientNorm, scale: scaler.getScale(), dataWaitMs }, indices.length, loader.bad);
+        lastLoss = loss;
+        steps++;
+        step++;
+        await nextTurn(); // signals arrive in between
+        stop = hooks.signal?.aborted ? "interrupted" : steps === recipe.stopAfter ? "stop-after" : null;
+        if (stop === null || step === stepsPerEpoch) continue;
+        await recorder.save({ epoch, step }, loader.bad);
+        break training;
+      }
+      if (val !== null) {
+        const found = await judge(model);
+        const ofAverage = found === null || average === null ? null : await judge(average.network);
+        if (found === null || (average !== null && ofAverage === null)) {
+          stop = "interrupted";
+          await recorder.save({ epoch, step: stepsPerEpoch }, loader.bad); // trained, and to be evaluated
+          break;
+        }
+        evaluation = recorder.evaluated(epoch, found, ofAverage);
+      }
+      await recorder.save({ epoch: epoch + 1, step: 0 }, loader.bad);
+      if (epoch + 1 === epochs) stop = null;
+      if (stop !== null) break;
+    }
+    await recorder.flush();
+    const reason = stop ?? "finished";
+    recorder.end(reason);
+    const badImages = [...loader.bad, ...recorder.badEvaluated.values()];
+    const { checkpoint, bestAcc1: best, seconds } = recorder;
+    return { model, classes, reason, steps, loss: lastLoss, evaluation, bestAcc1: best, checkpoint, badImages, seconds };
+  } catch (error) {
+    recorder.end("failed", (error as Error).message);
+    model.dispose();
+    throw error;
+  }
+}
