@@ -1,3 +1,5 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { join } from "node:path";
 import type { Peer } from "../bench/peer.js";
 import { finetunings, probeFlags, type FinetuneRecipe, type FinetuningName } from "./methods.js";
 import { moco } from "./ours.js";
@@ -8,28 +10,35 @@ import type { SeededComparison } from "./table.js";
 
 /** Linear probes: `moco lincls` and upstream's own program. */
 export function compareProbes(prepared: Prepared, seeds: readonly number[]): Promise<SeededComparison> {
-  const { python, data, checkpoint, classes, threads } = prepared;
+  const { python, data, checkpoint, classes } = prepared;
   const flags = probeFlags(prepared);
   const peer = startPytorch(python, "linear", { ...jobOf(prepared), classes, args: flags });
-  const ours = async (seed: number): Promise<number> => {
-    const words = ["lincls", data, "--pretrained", checkpoint, ...flags, "--seed", String(seed), "--device", "cpu", "-j", "1"];
-    const { acc1 } = await moco<{ acc1: number }>(words, threads);
-    return acc1 / 100;
+  const ours = (seed: number): Promise<number> => {
+    return trainOurs(prepared, ["lincls", data, "--pretrained", checkpoint, ...flags, "--seed", String(seed)]);
   };
   return compareSeeds(prepared, "linear probe", { seeds, ours, peer });
 }
 
 /** End-to-end fine-tuning: `moco finetune` and timm's classes. */
 export function compareFinetuning(prepared: Prepared, name: FinetuningName, seeds: readonly number[]): Promise<SeededComparison> {
-  const { python, data, checkpoint, threads, quick } = prepared;
+  const { python, data, checkpoint, quick } = prepared;
   const recipe: FinetuneRecipe = { ...finetunings[name], ...(quick ? { epochs: 2, warmupEpochs: 1, batchSize: 32 } : {}) };
   const peer = startPytorch(python, "finetune", { ...jobOf(prepared), recipe });
-  const ours = async (seed: number): Promise<number> => {
-    const words = ["finetune", data, "--pretrained", checkpoint, ...finetuneFlags(recipe), "--seed", String(seed), "--device", "cpu", "-j", "1"];
-    const { acc1 } = await moco<{ acc1: number }>(words, threads);
-    return acc1 / 100;
+  const ours = (seed: number): Promise<number> => {
+    return trainOurs(prepared, ["finetune", data, "--pretrained", checkpoint, ...finetuneFlags(recipe), "--seed", String(seed)]);
   };
   return compareSeeds(prepared, `fine-tuning, ${name}`, { seeds, ours, peer });
+}
+
+/** Trains with one of our commands; gives the accuracy after its last epoch. */
+async function trainOurs({ folder, threads }: Prepared, words: readonly string[]): Promise<number> {
+  const out = mkdtempSync(join(folder, `${words[0]}-`));
+  try {
+    const { acc1 } = await moco<{ acc1: number }>([...words, "--out", out, "--device", "cpu", "-j", "1"], threads);
+    return acc1 / 100;
+  } finally {
+    rmSync(out, { recursive: true });
+  }
 }
 
 interface Sides {

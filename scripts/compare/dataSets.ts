@@ -1,6 +1,7 @@
 import { writeDigits } from "../../test/support/digits.js";
 import type { PretrainOptions } from "../../lib/train/pretrainOptions.js";
 import { writeEmoji } from "./emojiFolder.js";
+import type { FinetuningName } from "./methods.js";
 
 /** Sizes of a ViT, in words that both sides understand. */
 export interface EncoderSizes {
@@ -20,6 +21,8 @@ export interface ComparedData {
   write(folder: string, quick: boolean): Promise<void>;
   encoder: EncoderSizes;
   pretraining: Partial<PretrainOptions> & { epochs: number };
+  /** Recipes by which it is fine-tuned. All that DeiT's does to images leaves little of a digit of 8 x 8 pixels. */
+  finetunings: readonly FinetuningName[];
 }
 
 const shared = {
@@ -35,12 +38,14 @@ export const dataSets = {
     pretraining: {
       ...shared, lr: 1.5e-3, epochs: 30, cropMin: 0.4, augmentation: { ...shared.augmentation, flipProbability: 0 },
     },
+    finetunings: ["plain"],
   },
   emoji: {
     title: "emoji",
     write: async (folder, quick) => void (await writeEmoji(folder, { count: quick ? 240 : undefined })),
     encoder: { imageSize: 48, patchSize: 16, embedDim: 96, depth: 4, numHeads: 3, stem: "conv" },
     pretraining: { ...shared, lr: 3e-3, epochs: 20, cropMin: 0.5 },
+    finetunings: ["plain", "full"],
   },
 } as const satisfies Record<string, ComparedData>;
 

@@ -4,7 +4,7 @@ import { describeRun, type BenchmarkResult } from "../bench/result.js";
 import { compareKnn } from "./compareKnn.js";
 import { compareFinetuning, compareProbes } from "./compareTrainings.js";
 import { dataSets, type DataName } from "./dataSets.js";
-import { finetunings, knn, probeFlags, type FinetuningName, type MethodName } from "./methods.js";
+import { finetunings, knn, probeFlags, type MethodName } from "./methods.js";
 import { prepare, type ComparisonOptions } from "./prepared.js";
 import type { Comparison } from "./table.js";
 
@@ -42,7 +42,7 @@ export async function runComparison(options: WholeComparisonOptions): Promise<Co
     }
     if (methods.includes("lincls")) comparisons.push(await compareProbes(prepared, seeds));
     if (methods.includes("finetune")) {
-      for (const recipe of Object.keys(finetunings) as FinetuningName[]) comparisons.push(await compareFinetuning(prepared, recipe, seeds));
+      for (const recipe of dataSets[name].finetunings) comparisons.push(await compareFinetuning(prepared, recipe, seeds));
     }
   }
   const pretraining = Object.fromEntries(data.map((name) => [name, { encoder: dataSets[name].encoder, ...dataSets[name].pretraining }]));
