@@ -5,6 +5,10 @@ export { Embedder, EmbedError, type EmbedderOptions } from "./train/embedder.js"
 export { embeddingEndings, readEmbeddings, writeEmbeddings } from "./train/embeddings/embeddingFile.js";
 export { EmbeddingFileError, type EmbeddingChunk, type EmbeddingRows, type Embeddings } from "./train/embeddings/embeddings.js";
 export { pretrain, type PretrainHooks, type PretrainResult } from "./train/pretrain.js";
+export { finetune, type FinetuneResult } from "./train/finetune.js";
+export { evaluateFinetuned, type EvaluateFinetunedOptions, type FinetunedEvaluation } from "./train/evaluateFinetuned.js";
+export type { FinetuneOptions } from "./train/finetuneOptions.js";
+export type { SupervisedHooks } from "./train/supervisedRecorder.js";
 export { OptionError, type Precision } from "./train/options.js";
 export type { PretrainOptions } from "./train/pretrainOptions.js";
 export { CheckpointSaveError } from "./train/checkpointFolder.js";

@@ -72,9 +72,9 @@ class PrepareWork : public PromiseWork {
 };
 
 // prepareImages(pool, images: (path | bytes)[], inputs: Float64Array, renderings: Float64Array,
-//   draws: Float64Array, operations: Float64Array, outputs: slots of [N, 3, H, W] float32 or uint8 tensors,
-//   normalization: Float64Array of three means and three standard deviations, honourOrientation,
-//   outcomes: Int32Array) -> Promise of why each image is bad, or null
+//   draws: Float64Array, operations: Float64Array, outputs: slots of [N, 3, H, W] float32 or uint8
+//   tensors, normalization: Float64Array of three means and three standard deviations,
+//   honourOrientation, outcomes: Int32Array) -> Promise of why each image is bad, or null
 // Fills `outcomes` with outcome, width and height of each image, then top, left, height and width
 // of each rendering's crop. Bytes must not change until the promise settles.
 napi_value prepareImages(napi_env env, napi_callback_info info) {

@@ -49,7 +49,7 @@ image::Input readInput(napi_env env, napi_value where, const double* numbers, si
 
 // The arguments of prepareImages after the pool.
 ImageRequest readImageRequest(napi_env env, napi_value images, napi_value inputs,
-                              napi_value renderings, napi_value draws,
-                              napi_value operations, napi_value outputs, napi_value normalization);
+                              napi_value renderings, napi_value draws, napi_value operations,
+                              napi_value outputs, napi_value normalization);
 
 }  // namespace moco

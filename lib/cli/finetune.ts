@@ -3,7 +3,7 @@ import { join } from "node:path";
 import type { Command } from "commander";
 import pc from "picocolors";
 import { readConfig } from "../config.js";
-import type { EvaluationEntry, TrainingProgress } from "../report/index.js";
+import type { CountProgress, EvaluationEntry, TrainingProgress } from "../report/index.js";
 import { ensureReady } from "../setup/index.js";
 import type { FinetuneResult } from "../train/finetune.js";
 import type { SupervisedHooks } from "../train/supervisedRecorder.js";
@@ -40,7 +40,7 @@ export function register(program: Command): void {
 const BEGINNINGS = ["--pretrained", "--finetune", "--heads"];
 
 async function train(data: string, flags: FinetuneFlags): Promise<void> {
-  const out = flags.out ?? defaultFolder(flags.resume, "finetune");
+  const out = flags.out ?? defaultFolder({ resume: flags.resume, name: "finetune" });
   const options = { ...toFinetuneOptions(data, flags), out };
   await ensureReady();
   const { finetune } = await import("../train/finetune.js");
@@ -71,8 +71,7 @@ async function train(data: string, flags: FinetuneFlags): Promise<void> {
       const cause = reason === "interrupted" ? `by ${String(interrupt.signal.reason)}` : "as --stop-after asks";
       display.tell(`Stopped ${cause} after ${counted(steps, "step")}; everything is saved in ${checkpoint}.\n${goOn()}`);
     } else if (!display.quiet) {
-      const best = evaluation === null ? "" : `, best acc@1 ${bestAcc1.toFixed(2)} %`;
-      display.tell(`Done in ${display.duration(seconds)}: ${counted(steps, "step")}, last loss ${loss?.toFixed(4) ?? "-"}${best}.`);
+      display.tell(`Done in ${display.duration(seconds)}: ${counted(steps, "step")}, last loss ${loss?.toFixed(4) ?? "-"}.`);
     }
     if (badImages.length > 0) display.tell(`Left out as unreadable: ${counted(badImages.length, "image")}; ${join(out, "log.jsonl")} has the names.`);
     if (flags.json) {
@@ -81,7 +80,7 @@ async function train(data: string, flags: FinetuneFlags): Promise<void> {
       const facts = { reason, checkpoint, out, log: join(out, "log.jsonl"), classes: classes.length, steps, loss, acc1, acc5, average, bestAcc1, badImages, seconds, resume };
       process.stdout.write(`${JSON.stringify(facts)}\n`);
     } else {
-      if (evaluation !== null) process.stdout.write(`${described(evaluation)}\n`);
+      if (evaluation !== null) process.stdout.write(`${described(evaluation)}  best acc@1 ${bestAcc1.toFixed(3)}\n`);
       if (checkpoint !== null) process.stdout.write(`${checkpoint}\n`);
     }
   }
@@ -95,6 +94,7 @@ async function evaluate(data: string, flags: FinetuneFlags): Promise<void> {
   const display = await createDisplay(data, flags, "");
   try {
     const found = await evaluateFinetuned(options, display.hooks);
+    display.stop();
     if (found === null) return;
     for (const bad of found.bad) display.hooks.onBadImage?.(bad);
     const { bad: badImages, ...figures } = found;
@@ -104,11 +104,10 @@ async function evaluate(data: string, flags: FinetuneFlags): Promise<void> {
   }
 }
 
-/** `acc@1 91.20 %, acc@5 99.10 % of 375 images`, and the same of the average. */
-function described({ acc1, acc5, images, average }: Pick<EvaluationEntry, "acc1" | "acc5" | "images" | "average">): string {
-  const figures = (found: { acc1: number; acc5: number }): string => `acc@1 ${found.acc1.toFixed(2)} %, acc@5 ${found.acc5.toFixed(2)} %`;
-  const ofAverage = average === undefined ? "" : `; average of the weights: ${figures(average)}`;
-  return `${figures({ acc1, acc5 })} of ${counted(images, "image")}${ofAverage}`;
+/** `acc@1 91.200  acc@5 99.100  loss 0.3141`, and the same of the average. */
+function described({ average, ...found }: Pick<EvaluationEntry, "acc1" | "acc5" | "loss" | "average">): string {
+  const figures = ({ acc1, acc5, loss }: typeof found): string => `acc@1 ${acc1.toFixed(3)}  acc@5 ${acc5.toFixed(3)}  loss ${loss.toFixed(4)}`;
+  return average === undefined ? figures(found) : `${figures(found)}  average of the weights: ${figures(average)}`;
 }
 
 interface Display {
@@ -124,12 +123,17 @@ interface Display {
 
 /** Everything that goes to standard error. */
 async function createDisplay(data: string, flags: FinetuneFlags, out: string): Promise<Display> {
-  const { TrainingProgress, formatDuration } = await import("../report/index.js");
+  const { CountProgress, TrainingProgress, formatDuration } = await import("../report/index.js");
   const quiet = flags.quiet === true || readConfig().quiet;
   let progress: TrainingProgress | null = null;
+  let count: CountProgress | null = null;
   let started = false;
-  const tell = (line: string): void => {
+  const stop = (): void => {
     progress?.stop();
+    count?.stop();
+  };
+  const tell = (line: string): void => {
+    stop();
     process.stderr.write(`${line}\n`);
   };
   return {
@@ -138,7 +142,7 @@ async function createDisplay(data: string, flags: FinetuneFlags, out: string): P
       return started;
     },
     tell,
-    stop: () => progress?.stop(),
+    stop,
     duration: formatDuration,
     hooks: {
       onStart: ({ images, epochs, stepsPerEpoch, firstStep, device, options, resumedFrom }) => {
@@ -155,8 +159,10 @@ async function createDisplay(data: string, flags: FinetuneFlags, out: string): P
         progress = new TrainingProgress({ epochs, stepsPerEpoch, printEvery: flags.printFreq, lastStep });
       },
       onStep: (step) => progress?.step(step),
+      onEvaluationBatch: (done, images) => quiet || (count ??= new CountProgress("evaluated")).update(done, images),
       onEvaluation: (evaluation) => {
-        if (!quiet) tell(`epoch ${evaluation.epoch + 1}: ${described(evaluation)}${evaluation.best ? ", the best so far" : ""}`);
+        count = null;
+        if (!quiet) tell(`epoch ${evaluation.epoch + 1}/${flags.epochs}  ${described(evaluation)}${evaluation.best ? "  the best so far" : ""}`);
       },
       onBadImage: ({ name, reason }) => tell(`${pc.yellow("left out:")} ${name}: ${reason}`),
       onWarning: (message) => tell(`${pc.yellow("warning:")} ${message}`),

@@ -1,10 +1,18 @@
-import { type Command, InvalidArgumentError, Option } from "commander";
+import { type Command, InvalidArgumentError } from "commander";
 import type { FinetuneOptions } from "../train/finetuneOptions.js";
-import { numberIn, wholeFrom, type Range } from "./numberOption.js";
+import type { Range } from "./numberOption.js";
+import { deviceOf, flag, fraction, notNegative, number, positive, shared, whole, type TrainingFlags } from "./trainingFlags.js";
 import { UsageError } from "./usageError.js";
 
+/** Flags that upstream's programs and DeiT's mean alike. */
+type SharedFlags = Pick<
+  TrainingFlags,
+  "workers" | "epochs" | "batchSize" | "momentum" | "weightDecay" | "printFreq" | "resume" | "seed" | "gpu" | "out" | "device" | "precision" |
+  "threads" | "maxBad" | "exif" | "saveInBackground" | "stopAfter" | "config" | "quiet" | "json"
+>;
+
 /** Parsed flags of `moco finetune`, under commander's names. */
-export interface FinetuneFlags {
+export interface FinetuneFlags extends SharedFlags {
   pretrained?: string;
   arch?: string;
   heads?: number;
@@ -12,8 +20,6 @@ export interface FinetuneFlags {
   numClasses?: number;
   images?: number;
   shuffleBuffer?: number;
-  batchSize: number;
-  epochs: number;
   imageSize?: number;
   dropPath?: number;
   modelEma?: boolean;
@@ -21,9 +27,7 @@ export interface FinetuneFlags {
   opt: "adamw" | "sgd";
   optEps: number;
   optBetas?: [number, number];
-  momentum: number;
   clipGrad?: number;
-  weightDecay: number;
   lr: number;
   warmupLr: number;
   minLr: number;
@@ -42,32 +46,15 @@ export interface FinetuneFlags {
   cropMin: number;
   hflip: number;
   trainInterpolation: "bicubic" | "bilinear" | "random";
-  exif?: boolean;
+  repeatedAug?: boolean;
   eval?: boolean;
-  resume: string;
-  out?: string;
-  seed?: number;
-  device?: string;
-  gpu?: number;
-  precision?: "fp32" | "bf16" | "fp16";
-  workers: number;
-  threads?: number;
-  maxBad: number;
-  saveInBackground: boolean;
-  stopAfter?: number;
-  printFreq: number;
-  config?: string;
-  quiet?: boolean;
-  json?: boolean;
 }
+
+/** Of `--repeated-aug`. */
+const DEIT_REPEATS = 3;
 
 /** Adds the flags: DeiT's under its names, with its defaults but for the epochs, and ours. */
 export function addFinetuneFlags(command: Command): Command {
-  const flag = (flags: string, description: string): Option => new Option(flags, description);
-  const whole = (flags: string, description: string, least: number): Option => flag(flags, description).argParser(wholeFrom(least));
-  const number = (flags: string, description: string, range: Range): Option => flag(flags, description).argParser(numberIn(range));
-  const notNegative: Range = { least: 0 };
-  const fraction: Range = { least: 0, most: 1 };
   const belowOne: Range = { least: 0, below: 1 };
   const options = [
     flag("--finetune, --pretrained <path>", "encoder to begin with: a checkpoint of any kind that moco convert reads, or the folder of a run"),
@@ -85,8 +72,8 @@ export function addFinetuneFlags(command: Command): Command {
     flag("--opt <name>", "optimiser; sgd has Nesterov momentum").choices(["adamw", "sgd"]).default("adamw"),
     number("--opt-eps <eps>", "epsilon of AdamW", notNegative).default(1e-8),
     flag("--opt-betas <two>", "decay rates of AdamW, such as 0.9,0.95 (default: 0.9,0.999)").argParser(parseBetas),
-    number("--momentum <m>", "momentum of SGD", belowOne).default(0.9),
-    number("--clip-grad <norm>", "largest norm of the gradients (default: any)", { above: 0 }),
+    shared.momentum("SGD"),
+    number("--clip-grad <norm>", "largest norm of the gradients (default: any)", positive),
     number("--wd, --weight-decay <w>", "weight decay; biases, norms, class token and positions have none", notNegative).default(0.05),
     number("--lr <rate>", "learning rate for a batch of 512; scaled with the batch size", notNegative).default(5e-4),
     number("--warmup-lr <rate>", "learning rate at which the warm-up begins", notNegative).default(1e-6),
@@ -110,26 +97,27 @@ export function addFinetuneFlags(command: Command): Command {
     number("--hflip <p>", "probability of a flip", fraction).default(0.5),
     flag("--train-interpolation <name>", "how images are resized; evaluation does the same").choices(["bicubic", "bilinear", "random"])
       .default("bicubic"),
-    flag("--exif", "turn pictures upright as their EXIF orientation says, which upstream ignores"),
+    flag("--repeated-aug", "an epoch of a third of the images, each three times in a row, as DeiT for ImageNet"),
+    shared.exif(),
 
     flag("--eval", "only evaluate the classifier that --resume leads to"),
     flag("--resume <path>", "go on from this checkpoint of a fine-tuning, or from that in its folder").default("", "none"),
-    flag("--out <dir>", "folder for checkpoints and log (default: runs/finetune-TIME, or that of the run that is resumed)"),
+    shared.out("finetune"),
     whole("--seed <n>", "seed of classifier, order and augmentation (default: a random one)", 0),
-    flag("--device <name>", "cpu, cuda or cuda:N (default: the first GPU, else cpu)"),
-    whole("--gpu <n>", "train on this GPU, counted from 0", 0),
-    flag("--precision <name>", "of the forward pass (default: fp16 on a GPU, as DeiT, fp32 on the CPU)").choices(["fp32", "bf16", "fp16"]),
-    whole("-j, --workers <n>", "threads that prepare images, at most one for each core", 0).default(32),
-    whole("--threads <n>", "CPU threads of one operator (default: one for each core)", 1),
-    number("--max-bad <share>", "share of the images that may be unreadable before the run stops", fraction).default(0.01),
+    shared.device(),
+    shared.gpu(),
+    shared.precision("of the forward pass (default: fp16 on a GPU, as DeiT, fp32 on the CPU)"),
+    shared.workers(),
+    shared.threads(),
+    shared.maxBad(),
     whole("--images <n>", "images of an epoch, where shards that come through a command do not tell", 1),
     whole("--shuffle-buffer <n>", "images of shards among which the next one is drawn (default: 1000)", 1),
-    flag("--no-save-in-background", "let the training wait while a checkpoint is written; needs less memory"),
-    whole("--stop-after <steps>", "save and stop after so many steps of this run", 1),
-    whole("-p, --print-freq <n>", "steps from one progress line to the next, without a terminal", 1).default(10),
-    flag("--config <file>", "JSON file with flags as keys, such as {\"epochs\": 100, \"batch-size\": 128}; flags win"),
-    flag("--quiet", "no progress"),
-    flag("--json", "print the result as JSON"),
+    shared.noBackground(),
+    shared.stopAfter(),
+    shared.printFreq(),
+    shared.config(),
+    shared.quiet(),
+    shared.json(),
   ];
   options.forEach((option) => command.addOption(option));
   return command;
@@ -141,10 +129,7 @@ export function addFinetuneFlags(command: Command): Command {
  * @throws UsageError for flags that contradict each other, or that say nothing of what to train
  */
 export function toFinetuneOptions(data: string, flags: FinetuneFlags): FinetuneOptions {
-  const { gpu, device, resume, pretrained, arch } = flags;
-  if (gpu !== undefined && device !== undefined && device !== `cuda:${gpu}`) {
-    throw new UsageError(`--gpu ${gpu} and --device ${device} contradict each other; give one of them`);
-  }
+  const { resume, pretrained, arch } = flags;
   if (flags.eval && resume === "") throw new UsageError("--eval needs a classifier: --resume with a checkpoint of a fine-tuning, or its folder");
   if (resume !== "" && pretrained !== undefined) {
     throw new UsageError("--pretrained begins a new run and --resume goes on with one; give --resume alone to go on");
@@ -186,9 +171,10 @@ export function toFinetuneOptions(data: string, flags: FinetuneFlags): FinetuneO
       cropScale: [flags.cropMin, 1], interpolation: flags.trainInterpolation, flip: flags.hflip, randAugment: flags.aa,
       colorJitter: flags.colorJitter, erasing: { probability: flags.reprob, mode: flags.remode },
     },
+    repeats: flags.repeatedAug ? DEIT_REPEATS : 1,
     exif: flags.exif,
     averageDecay: flags.modelEma ? flags.modelEmaDecay : undefined,
-    device: gpu === undefined ? device : `cuda:${gpu}`,
+    device: deviceOf(flags),
     precision: flags.precision,
     seed: flags.seed,
     threads: flags.threads,

@@ -33,7 +33,7 @@ export function register(program: Command): void {
 }
 
 async function run(data: string, flags: PretrainFlags): Promise<void> {
-  const options = { ...toPretrainOptions(data, flags), out: flags.out ?? defaultFolder(flags.resume, flags.arch) };
+  const options = { ...toPretrainOptions(data, flags), out: flags.out ?? defaultFolder({ resume: flags.resume, name: flags.arch }) };
   await ensureReady();
   const { pretrain } = await import("../train/pretrain.js");
   const { listenForInterrupt } = await import("../train/interrupt.js");
@@ -44,7 +44,7 @@ async function run(data: string, flags: PretrainFlags): Promise<void> {
   const interrupt = listenForInterrupt((signal) => {
     display.tell(`${signal}: finishing this step, then saving. Ctrl-C again quits at once.`);
   });
-  const goOn = (): string => `Go on with:\n  ${resumeCommand("pretrain", options.out, ["--start-epoch"])}`;
+  const goOn = (): string => `Go on with:\n  ${resumeCommand("pretrain", options.out)}`;
 
   try {
     const result = await pretrain(options, { ...display.hooks, signal: interrupt.signal });
@@ -71,7 +71,7 @@ async function run(data: string, flags: PretrainFlags): Promise<void> {
     }
     if (badImages.length > 0) display.tell(`Left out as unreadable: ${counted(badImages.length, "image")}; ${log} has the names.`);
     if (flags.json) {
-      const resume = unfinished ? resumeCommand("pretrain", options.out, ["--start-epoch"]) : null;
+      const resume = unfinished ? resumeCommand("pretrain", options.out) : null;
       process.stdout.write(`${JSON.stringify({ reason, checkpoint, out: options.out, log, steps, loss, badImages, seconds, resume })}\n`);
     } else if (checkpoint !== null) {
       process.stdout.write(`${checkpoint}\n`);

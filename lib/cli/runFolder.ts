@@ -5,10 +5,10 @@ import { programWords, shellLine, withoutFlags } from "./commandLine.js";
 /**
  * Where a run writes if `--out` does not tell: on with the run that is resumed, or into a folder of its own.
  *
- * @param resume what `--resume` says, or an empty string
- * @param name what the new folder's name begins with
+ * @param resume the flag's value; empty for none
+ * @param name what the folder is called, before the time
  */
-export function defaultFolder(resume: string, name: string): string {
+export function defaultFolder({ resume, name }: { resume: string; name: string }): string {
   if (resume !== "") {
     const folder = statSync(resume, { throwIfNoEntry: false })?.isDirectory() ? resume : dirname(resume);
     // A checkpoint of upstream lies among whatever else: its run begins a folder here.
@@ -21,10 +21,10 @@ export function defaultFolder(resume: string, name: string): string {
 /**
  * The command that goes on with the run in `out`: this one, with another `--resume`.
  *
- * @param command its name; @param beginnings flags that begin a run and so are left out
+ * @param beginnings further flags with a value that only the beginning of a run has
  */
-export function resumeCommand(command: string, out: string, beginnings: readonly string[]): string {
-  const words = withoutFlags(process.argv.slice(2), ["--resume", "--out", ...beginnings]);
+export function resumeCommand(command: string, out: string, beginnings: readonly string[] = []): string {
+  const words = withoutFlags(process.argv.slice(2), ["--resume", "--out", "--start-epoch", ...beginnings]);
   const at = words.indexOf(command) + 1;
   return shellLine([...programWords(), ...words.slice(0, at), "--resume", out, ...words.slice(at)]);
 }

@@ -2,6 +2,7 @@ import { availableParallelism } from "node:os";
 import { native } from "../native.js";
 import type { Tensor } from "../torch/index.js";
 import type { Box, CropDraw, ViewParameters } from "./augmentation/augmentation.js";
+import { requireInterpolation } from "./augmentation/interpolation.js";
 import { numbersPerOperation, writeOperation } from "./augmentation/operations.js";
 import { numbersPerErasing, writeErasing } from "./augmentation/randomErasing.js";
 import type { DecodedImage } from "./decoding/decodedImage.js";
@@ -254,6 +255,7 @@ function writeRendering(
   to[at + 19] = rendering.blurSigma ?? 0;
   to[at + 20] = rendering.solarize ?? 256;
   to[at + 21] = rendering.flip ? 1 : 0;
+  if (rendering.interpolation !== undefined) requireInterpolation(rendering.interpolation);
   to[at + 22] = rendering.interpolation === "bicubic" ? 1 : 0;
   to[at + 23] = operations.length / numbersPerOperation;
   to[at + 24] = rendering.operations?.length ?? 0;

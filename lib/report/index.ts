@@ -1,4 +1,4 @@
-export { formatDuration, TrainingProgress, type ProgressOptions } from "./progress.js";
+export { CountProgress, formatDuration, TrainingProgress, type ProgressOptions } from "./progress.js";
 export {
   readRunLog, RUN_LOG, RunLog, RunLogError,
   type BadImageEntry, type CheckpointEntry, type EndEntry, type EvaluationEntry, type LogEntry, type RunEntry, type RunRecord, type StepEntry,

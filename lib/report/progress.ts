@@ -91,6 +91,45 @@ export class TrainingProgress {
   }
 }
 
+/** Tenths of the whole after which a line is printed without a terminal. */
+const LINES = 10;
+
+/** Shows how far a count of images is: on a terminal a bar, elsewhere a line for each tenth. Written to standard error. */
+export class CountProgress {
+  readonly #stream: NodeJS.WriteStream;
+  #bar: cliProgress.SingleBar | null = null;
+  #printed = 0;
+
+  /** @param label what is counted, such as `features of train` */
+  constructor(private readonly label: string, { stream = process.stderr }: { stream?: NodeJS.WriteStream } = {}) {
+    this.#stream = stream;
+  }
+
+  /** @param done of `all`; the last call has them equal */
+  update(done: number, all: number): void {
+    if (this.#stream.isTTY) {
+      if (this.#bar === null) {
+        const format = "{label} [{bar}] {value}/{total}";
+        this.#bar = new cliProgress.SingleBar({ format, stream: this.#stream, hideCursor: true, barsize: 16, fps: 10 }, cliProgress.Presets.rect);
+        this.#bar.start(all, done, { label: this.label });
+      } else {
+        this.#bar.update(done);
+      }
+      if (done >= all) this.stop();
+      return;
+    }
+    const tenths = Math.floor((LINES * done) / all);
+    if (tenths > this.#printed) this.#stream.write(`${this.label}  ${done}/${all}\n`);
+    this.#printed = tenths;
+  }
+
+  /** Leaves the line as it is. */
+  stop(): void {
+    this.#bar?.stop();
+    this.#bar = null;
+  }
+}
+
 function significant(value: number): string {
   return value >= 100 ? String(Math.round(value)) : value.toPrecision(2);
 }

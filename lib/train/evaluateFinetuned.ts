@@ -42,7 +42,7 @@ export async function evaluateFinetuned(
     const { model, imageSize, notes } = savedClassifier(saved, { ...recipe, classes, train: false, average });
     using network = model;
     for (const note of average ? [] : notes) hooks.onWarning?.(note);
-    return evaluateClassifier(network.to(recipe.device), val, {
+    return await evaluateClassifier(network.to(recipe.device), val, {
       ...recipe, numClasses: classes.length, imageSize, interpolation: evaluationInterpolation(recipe), signal: hooks.signal,
       onBatch: (done) => hooks.onEvaluationBatch?.(done, val.length),
     });

@@ -94,8 +94,8 @@ export async function finetune(options: FinetuneOptions, hooks: SupervisedHooks 
   try {
     for (const note of notes) hooks.onWarning?.(note);
     await using loader = new ViewLoader<[Tensor]>(train, [supervisedRecipe(recipe.augmentation)], {
-      batchSize: recipe.batchSize, imageSize, seed, threads: recipe.workers, exif: recipe.exif, cache: recipe.cacheImages,
-      maxBad: recipe.maxBad, knownBad: saved?.knownBad(train.length), pinMemory: device.startsWith("cuda"),
+      batchSize: recipe.batchSize, imageSize, seed, threads: recipe.workers, exif: recipe.exif, repeats: recipe.repeats,
+      cache: recipe.cacheImages, maxBad: recipe.maxBad, knownBad: saved?.knownBad(train.length), pinMemory: device.startsWith("cuda"),
     });
     const { stepsPerEpoch } = loader;
     const facts: RunFacts = {

@@ -5,6 +5,7 @@ import type { Tensor } from "../torch/index.js";
 import { savedAverage } from "./classifier.js";
 import type { ModelAverage } from "./modelAverage.js";
 import type { RunFacts } from "./ownPart.js";
+import { ResumeError } from "./resumable.js";
 import { runDifferences } from "./runDifferences.js";
 import type { SavedSupervised } from "./supervisedState.js";
 
@@ -42,6 +43,12 @@ const KEPT = /^(decay|layerDecay) /;
 export function tellDifferences(saved: SavedSupervised | null, facts: RunFacts): string[] {
   if (saved === null) return [];
   const { path, arch, position } = saved;
+  const [before, now] = [saved.facts?.recipe.layerDecay, facts.recipe.layerDecay].map((each) => Number(each ?? 1));
+  if (before !== now && (before === 1 || now === 1)) {
+    throw new ResumeError(
+      `layerDecay was ${before} in the run of ${path} and is ${now}; the optimiser's groups differ, so give ${before} again (--layer-decay)`,
+    );
+  }
   const differences = runDifferences({ path, arch, position, facts: saved.facts, optimizer: null }, facts);
   return differences.map((each) => (KEPT.test(each) ? `${each.replace(/^decay/, "weightDecay")}, which the saved optimiser keeps` : each));
 }

@@ -122,7 +122,7 @@ export async function linearProbe(options: LinearProbeOptions, hooks: LinearProb
     if (from.epoch >= epochs) notes.push(`nothing is left to do: ${from.epoch} of ${epochs} epochs are done; ask for more epochs`);
     for (const note of notes) hooks.onWarning?.(note);
     await recorder.start({
-      facts, options: { ...recipe, arch, seed, numClasses }, device, epochs, start: from, resumedFrom, bestAcc1, classes,
+      facts, options: { data: typeof options.data === "string" ? options.data : null, ...recipe, arch, seed, numClasses }, device, epochs, start: from, resumedFrom, bestAcc1, classes,
       knownBad: recipe.cacheFeatures ? 0 : batches.bad.length, background: recipe.saveInBackground, further: () => ({ [HEADS_KEY]: race.state() }),
     }, trainee);
 

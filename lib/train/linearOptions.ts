@@ -152,9 +152,7 @@ export function resolveLinearOptions(options: LinearProbeOptions) {
 
 /** The options that shape the weights, as checkpoints keep them, and what the shapes of a ViT's weights do not tell. */
 export function probeFacts(recipe: LinearRecipe, encoder: Encoder, imageSize: readonly number[], numClasses: number): Record<string, unknown> {
-  const names = [
-    "lr", "sweep", "momentum", "weightDecay", "epochs", "cropMin", "cacheFeatures", "cacheViews", "exif", "precision", "pretrained",
-  ] as const;
+  const names = ["lr", "sweep", "momentum", "weightDecay", "epochs", "cropMin", "cacheFeatures", "cacheViews", "exif", "precision"] as const;
   const options = Object.fromEntries(names.map((name) => [name, recipe[name]]));
   const numHeads = encoder instanceof VisionTransformer ? encoder.numHeads : undefined;
   return JSON.parse(JSON.stringify({ task: "linear-probe", ...options, imageSize, numClasses, encoder: { numHeads } })) as Record<string, unknown>;

@@ -43,8 +43,7 @@ uint8_t bicubicAt(const uint8_t* in, size_t stride, double dx, double dy) {
 }
 
 uint8_t bilinearAt(const uint8_t* in, size_t stride, double dx, double dy) {
-  return clipped(
-      linear(linear(in[0], in[1], dx), linear(in[stride], in[stride + 1], dx), dy));
+  return clipped(linear(linear(in[0], in[1], dx), linear(in[stride], in[stride + 1], dx), dy));
 }
 
 void transformRow(const PaddedTile& in, const Affine& affine, int y, int from, Tile& out) {
@@ -54,8 +53,8 @@ void transformRow(const PaddedTile& in, const Affine& affine, int y, int from, T
     const double xAt = x + 0.5;
     const double xIn = m[0] * xAt + m[1] * yAt + m[2];
     const double yIn = m[3] * xAt + m[4] * yAt + m[5];
-    const size_t to = static_cast<size_t>(y) * static_cast<size_t>(out.width) +
-                      static_cast<size_t>(x);
+    const size_t to =
+        static_cast<size_t>(y) * static_cast<size_t>(out.width) + static_cast<size_t>(x);
     if (!(xIn >= 0 && xIn < out.width && yIn >= 0 && yIn < out.height)) {
       for (int c = 0; c < 3; ++c) out.plane(c)[to] = affine.fill[static_cast<size_t>(c)];
       continue;
@@ -105,10 +104,8 @@ MOCO_AVX2 inline __m256d cubicAvx2(__m128i a, __m128i b, __m128i c, __m128i d, _
 MOCO_AVX2 inline __m256d cubicAvx2(const __m256d (&v)[4], __m256d at) {
   const __m256d linear = _mm256_sub_pd(v[2], v[0]);
   const __m256d down = _mm256_sub_pd(v[0], v[1]);
-  const __m256d square =
-      _mm256_sub_pd(_mm256_add_pd(_mm256_add_pd(down, down), v[2]), v[3]);
-  const __m256d cube =
-      _mm256_add_pd(_mm256_sub_pd(_mm256_sub_pd(v[1], v[0]), v[2]), v[3]);
+  const __m256d square = _mm256_sub_pd(_mm256_add_pd(_mm256_add_pd(down, down), v[2]), v[3]);
+  const __m256d cube = _mm256_add_pd(_mm256_sub_pd(_mm256_sub_pd(v[1], v[0]), v[2]), v[3]);
   return hornerAvx2(v[1], linear, square, cube, at);
 }
 
@@ -152,10 +149,9 @@ MOCO_AVX2 inline __m256d valuesAvx2(const uint8_t* in, std::ptrdiff_t stride, __
       return cubicAvx2(pixelsAvx2(in - stride, places), pixelsAvx2(in, places),
                        pixelsAvx2(in + stride, places), pixelsAvx2(in + 2 * stride, places), dy);
     } else {
-      const __m256d rows[4] = {cubicAcrossAvx2(in - stride, places, dx),
-                               cubicAcrossAvx2(in, places, dx),
-                               cubicAcrossAvx2(in + stride, places, dx),
-                               cubicAcrossAvx2(in + 2 * stride, places, dx)};
+      const __m256d rows[4] = {
+          cubicAcrossAvx2(in - stride, places, dx), cubicAcrossAvx2(in, places, dx),
+          cubicAcrossAvx2(in + stride, places, dx), cubicAcrossAvx2(in + 2 * stride, places, dx)};
       return cubicAvx2(rows, dy);
     }
   } else {
@@ -182,25 +178,30 @@ MOCO_AVX2 int transformRowAvx2(const PaddedTile& in, const Affine& affine, int y
   const __m256d stride = _mm256_set1_pd(static_cast<double>(in.stride()));
   const __m256d xDown = _mm256_mul_pd(_mm256_set1_pd(m[1]), yAt);
   const __m256d yDown = _mm256_mul_pd(_mm256_set1_pd(m[4]), yAt);
-  const __m128i firstBytes = _mm_setr_epi8(0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1);
+  const __m128i firstBytes =
+      _mm_setr_epi8(0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1);
   const size_t row = static_cast<size_t>(y) * static_cast<size_t>(out.width);
   const int whole = out.width / 4 * 4;
-  for (int x = 0; x < whole; x += 4) {
-    const __m256d xAt = _mm256_add_pd(_mm256_set1_pd(x + 0.5), _mm256_setr_pd(0, 1, 2, 3));
+  const uint8_t* const from[3] = {in.plane(0), in.plane(1), in.plane(2)};
+  uint8_t* const to[3] = {out.plane(0) + row, out.plane(1) + row, out.plane(2) + row};
+  __m256d fill[3];
+  uint32_t fourFills[3];
+  for (int c = 0; c < 3; ++c) {
+    fill[c] = _mm256_set1_pd(affine.fill[static_cast<size_t>(c)]);
+    std::memset(&fourFills[c], affine.fill[static_cast<size_t>(c)], 4);
+  }
+  __m256d xAt = _mm256_setr_pd(0.5, 1.5, 2.5, 3.5);
+  for (int x = 0; x < whole; x += 4, xAt = _mm256_add_pd(xAt, _mm256_set1_pd(4))) {
     const __m256d xIn = _mm256_add_pd(
         _mm256_add_pd(_mm256_mul_pd(_mm256_set1_pd(m[0]), xAt), xDown), _mm256_set1_pd(m[2]));
     const __m256d yIn = _mm256_add_pd(
         _mm256_add_pd(_mm256_mul_pd(_mm256_set1_pd(m[3]), xAt), yDown), _mm256_set1_pd(m[5]));
-    const __m256d inside = _mm256_and_pd(_mm256_and_pd(_mm256_cmp_pd(xIn, zero, _CMP_GE_OQ),
-                                                       _mm256_cmp_pd(xIn, width, _CMP_LT_OQ)),
-                                         _mm256_and_pd(_mm256_cmp_pd(yIn, zero, _CMP_GE_OQ),
-                                                       _mm256_cmp_pd(yIn, height, _CMP_LT_OQ)));
-    const int insiders = _mm256_movemask_pd(inside);
-    const size_t to = row + static_cast<size_t>(x);
-    if (insiders == 0) {
-      for (int c = 0; c < 3; ++c) {
-        std::memset(out.plane(c) + to, affine.fill[static_cast<size_t>(c)], 4);
-      }
+    const __m256d inside = _mm256_and_pd(
+        _mm256_and_pd(_mm256_cmp_pd(xIn, zero, _CMP_GE_OQ), _mm256_cmp_pd(xIn, width, _CMP_LT_OQ)),
+        _mm256_and_pd(_mm256_cmp_pd(yIn, zero, _CMP_GE_OQ),
+                      _mm256_cmp_pd(yIn, height, _CMP_LT_OQ)));
+    if (_mm256_movemask_pd(inside) == 0) {
+      for (int c = 0; c < 3; ++c) std::memcpy(to[c] + x, &fourFills[c], 4);
       continue;
     }
     const __m256d xFrom = _mm256_sub_pd(xIn, half);
@@ -214,12 +215,11 @@ MOCO_AVX2 int transformRowAvx2(const PaddedTile& in, const Affine& affine, int y
     const __m128i places = _mm256_cvttpd_epi32(place);
     for (int c = 0; c < 3; ++c) {
       const __m256d values = valuesAvx2<kInterpolation, kAlong>(
-          in.plane(c), static_cast<std::ptrdiff_t>(in.stride()), places, dx, dy);
+          from[c], static_cast<std::ptrdiff_t>(in.stride()), places, dx, dy);
       const __m256d within = _mm256_min_pd(_mm256_max_pd(values, zero), _mm256_set1_pd(255));
-      const __m256d fill = _mm256_set1_pd(affine.fill[static_cast<size_t>(c)]);
-      const __m128i bytes = _mm256_cvttpd_epi32(_mm256_blendv_pd(fill, within, inside));
+      const __m128i bytes = _mm256_cvttpd_epi32(_mm256_blendv_pd(fill[c], within, inside));
       const int32_t four = _mm_cvtsi128_si32(_mm_shuffle_epi8(bytes, firstBytes));
-      std::memcpy(out.plane(c) + to, &four, 4);
+      std::memcpy(to[c] + x, &four, 4);
     }
   }
   return whole;

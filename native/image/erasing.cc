@@ -14,8 +14,7 @@ void erase(const Erasing& erasing, int height, int width, float* values) {
   const size_t area = static_cast<size_t>(height) * static_cast<size_t>(width);
   for (size_t channel = 0; channel < 3; ++channel) {
     for (int y = box.top; y < box.top + box.height; ++y) {
-      float* row = values + channel * area +
-                   static_cast<size_t>(y) * static_cast<size_t>(width) +
+      float* row = values + channel * area + static_cast<size_t>(y) * static_cast<size_t>(width) +
                    static_cast<size_t>(box.left);
       if (erasing.mode == Erasing::Mode::kPixels) {
         noise.next(rowLength, row);

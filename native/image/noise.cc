@@ -9,7 +9,7 @@
 namespace moco::image {
 namespace {
 
-constexpr size_t kBlocks = 16;
+constexpr size_t kBlocks = 64;
 constexpr size_t kWords = 4;
 // Where the noise begins among a key's blocks; what TypeScript draws with the key comes before.
 constexpr uint32_t kFirstBlock = uint32_t{1} << 31;
@@ -53,7 +53,7 @@ inline float minusTwoLog(float u) {
   int32_t bits;
   std::memcpy(&bits, &u, sizeof bits);
   const int32_t exponent = (bits - kRootHalf) >> 23;
-  const int32_t mantissa = bits - (exponent << 23);
+  const int32_t mantissa = bits - exponent * (1 << 23);
   float m;
   std::memcpy(&m, &mantissa, sizeof m);
   const float s = (m - 1.0f) / (m + 1.0f);
@@ -72,9 +72,12 @@ inline void sineAndCosine(uint32_t word, float& sine, float& cosine) {
   const float x = static_cast<float>(part - (quarter << 22)) * (6.283185307179586f * 0x1p-24f);
   const float square = x * x;
   const float s =
-      x * (1.0f + square * (-1.0f / 6 + square * (1.0f / 120 + square * (-1.0f / 5040 + square * (1.0f / 362880)))));
+      x * (1.0f +
+           square * (-1.0f / 6 +
+                     square * (1.0f / 120 + square * (-1.0f / 5040 + square * (1.0f / 362880)))));
   const float c =
-      1.0f + square * (-1.0f / 2 + square * (1.0f / 24 + square * (-1.0f / 720 + square * (1.0f / 40320))));
+      1.0f + square * (-1.0f / 2 +
+                       square * (1.0f / 24 + square * (-1.0f / 720 + square * (1.0f / 40320))));
   const bool odd = (quarter & 1) != 0;
   const float one = odd ? c : s;
   const float other = odd ? s : c;

@@ -25,7 +25,7 @@ class NormalNoise {
 
  private:
   // Blocks of the generator that are computed at once, and the numbers that each gives.
-  static constexpr size_t kBlocks = 16;
+  static constexpr size_t kBlocks = 64;
   static constexpr size_t kWords = 4;
 
   NoiseKey key;

@@ -17,7 +17,9 @@ constexpr int32_t kHalf = 1 << (kWeightBits - 1);
 
 int roundUp(int value, int multiple) { return (value + multiple - 1) / multiple * multiple; }
 
-uint8_t rounded(int32_t sum) { return static_cast<uint8_t>(std::clamp(sum >> kWeightBits, 0, 255)); }
+uint8_t rounded(int32_t sum) {
+  return static_cast<uint8_t>(std::clamp(sum >> kWeightBits, 0, 255));
+}
 
 // Where output i of the horizontal pass finds its first input among the columns.
 size_t columnOf(const Weights& weights, int i) {

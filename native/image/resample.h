@@ -1,4 +1,5 @@
-// Crop and resize with Pillow's antialiased bilinear or bicubic filter, bit for bit (Pillow 9.5 to 12).
+// Crop and resize with Pillow's antialiased bilinear or bicubic filter, bit for bit (Pillow 9.5 to
+// 12).
 #pragma once
 
 #include <cstdint>

@@ -31,6 +31,21 @@ Histogram histogramOf(const uint8_t* bytes, size_t count) {
   return total;
 }
 
+struct Range {
+  uint8_t lowest = 255;
+  uint8_t highest = 0;
+};
+
+MOCO_SIMD Range rangeOf(const uint8_t* __restrict bytes, size_t count) {
+  uint8_t lowest = 255;
+  uint8_t highest = 0;
+  for (size_t i = 0; i < count; ++i) {
+    lowest = bytes[i] < lowest ? bytes[i] : lowest;
+    highest = bytes[i] > highest ? bytes[i] : highest;
+  }
+  return {lowest, highest};
+}
+
 void replace(uint8_t* bytes, size_t count, const Table& table) {
   for (size_t i = 0; i < count; ++i) bytes[i] = table[bytes[i]];
 }
@@ -53,12 +68,10 @@ MOCO_SIMD void addBelow(uint8_t* __restrict bytes, size_t count, uint8_t thresho
 void autoContrast(Tile& tile) {
   for (int channel = 0; channel < tile.planes; ++channel) {
     uint8_t* plane = tile.plane(channel);
-    const auto [low, high] = std::minmax_element(plane, plane + tile.area());
-    const int lowest = *low;
-    const int highest = *high;
-    if (highest <= lowest) continue;
-    const double scale = 255.0 / (highest - lowest);
-    const double offset = -lowest * scale;
+    const Range range = rangeOf(plane, tile.area());
+    if (range.highest <= range.lowest) continue;
+    const double scale = 255.0 / (range.highest - range.lowest);
+    const double offset = -range.lowest * scale;
     Table table;
     for (int value = 0; value < 256; ++value) {
       table[static_cast<size_t>(value)] =

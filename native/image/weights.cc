@@ -68,7 +68,8 @@ void weightsOf(int inSize, int outSize, int first, int count, Weights& out) {
     int skipped = 0;
     for (int i = 0; i < end - begin; ++i) {
       const double weight = total != 0.0 ? exact[i] / total : exact[i];
-      const int32_t value = static_cast<int32_t>((weight < 0 ? -0.5 : 0.5) + weight * (1 << kWeightBits));
+      const int32_t value =
+          static_cast<int32_t>((weight < 0 ? -0.5 : 0.5) + weight * (1 << kWeightBits));
       // Zero weights at either end change nothing and cost a multiplication per pixel.
       if (taps == 0 && value == 0) {
         ++skipped;

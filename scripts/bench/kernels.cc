@@ -18,7 +18,10 @@
 
 #include "blur.h"
 #include "colour.h"
+#include "erasing.h"
+#include "flip.h"
 #include "normalize.h"
+#include "operation.h"
 #include "resample.h"
 #include "simd.h"
 
@@ -73,13 +76,31 @@ int main() {
   std::vector<uint8_t> bytes(kBatch * 3 * kSize * kSize);
   ResampleScratch resample;
   BlurScratch blur;
+  PaddedTile padded;
+  Buffer<uint8_t> reversed;
   Tile tile;
   size_t row = 0;
   const auto next = [&] { return row++ % kBatch * 3 * kSize * kSize; };
-  const auto crop = [&] { cropResize(source, drawCrop(), Interpolation::kBilinear, kSize, kSize, whole, resample, tile); };
+  const auto cropBy = [&](Interpolation interpolation) {
+    cropResize(source, drawCrop(), interpolation, kSize, kSize, whole, resample, tile);
+  };
+  const auto crop = [&] { cropBy(Interpolation::kBilinear); };
+  const auto step = [&](Operation::Kind kind, double argument) {
+    Operation operation;
+    operation.kind = kind;
+    operation.argument = argument;
+    apply(operation, tile, padded);
+  };
+  const auto affine = [&](std::array<double, 6> matrix, Interpolation interpolation) {
+    transform(tile, {matrix, interpolation, {124, 116, 104}}, padded);
+  };
+  const std::array<double, 6> shearX = {1, 0.27, 0, 0, 1, 0};
+  const std::array<double, 6> shearY = {1, 0, 0, 0.27, 1, 0};
+  const std::array<double, 6> rotation = {0.89, 0.454, -38, -0.454, 0.89, 63};
 
   const std::vector<std::pair<const char*, std::function<void()>>> kernels = {
       {"crop and resize", crop},
+      {"bicubic", [&] { cropBy(Interpolation::kBicubic); }},
       {"brightness", [&] { adjustBrightness(tile, static_cast<float>(uniform(0.6, 1.4))); }},
       {"contrast", [&] { adjustContrast(tile, static_cast<float>(uniform(0.6, 1.4))); }},
       {"saturation", [&] { adjustSaturation(tile, static_cast<float>(uniform(0.8, 1.2))); }},
@@ -87,8 +108,23 @@ int main() {
       {"grayscale", [&] { toGrayscale(tile); }},
       {"blur", [&] { gaussianBlur(tile, static_cast<float>(uniform(0.1, 2)), blur); }},
       {"solarize", [&] { solarize(tile, 128); }},
+      {"auto contrast", [&] { step(Operation::Kind::kAutoContrast, 0); }},
+      {"equalize", [&] { step(Operation::Kind::kEqualize, 0); }},
+      {"posterize", [&] { step(Operation::Kind::kPosterize, 1); }},
+      {"solarize, add", [&] { step(Operation::Kind::kSolarizeAdd, 99); }},
+      {"sharpness", [&] { step(Operation::Kind::kSharpness, 1.8); }},
+      {"shear x", [&] { affine(shearX, Interpolation::kBilinear); }},
+      {"shear x, cubic", [&] { affine(shearX, Interpolation::kBicubic); }},
+      {"shear y", [&] { affine(shearY, Interpolation::kBilinear); }},
+      {"shear y, cubic", [&] { affine(shearY, Interpolation::kBicubic); }},
+      {"rotate", [&] { affine(rotation, Interpolation::kBilinear); }},
+      {"rotate, cubic", [&] { affine(rotation, Interpolation::kBicubic); }},
+      {"flip", [&] { flip(tile, reversed); }},
       {"normalise", [&] { writeNormalized(tile, false, normalization, &batch[next()]); }},
       {"flip, normalise", [&] { writeNormalized(tile, true, normalization, &batch[next()]); }},
+      {"erase a sixth", [&] {
+         erase({Erasing::Mode::kPixels, {10, 20, 91, 91}, {}}, kSize, kSize, &batch[next()]);
+       }},
       {"bytes", [&] { writeBytes(tile, false, &bytes[next()]); }},
       {"flip, bytes", [&] { writeBytes(tile, true, &bytes[next()]); }},
   };

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "@jest/globals";
-import { BadImageError, DataOptionError, evaluationBatches, loadImages, type ImageSource } from "../../lib/data/index.js";
+import { BadImageError, DataOptionError, evaluationBatches, loadImages, type ImageSource, type ImageStream } from "../../lib/data/index.js";
 import { fixturePath, readJson } from "../support/fixtures.js";
 import { golden, memorySource, synthetic } from "./pixels.js";
 import { expectNoTensorsLeft } from "../support/tensorsLeft.js";
@@ -50,6 +50,39 @@ describe("evaluation images", () => {
       { rows: 4, indices: [4, 5, 6, 7], bad: [] },
       { rows: 2, indices: [8, 10], bad: [9] },
     ]);
+  });
+
+  test("of a stream come in its order, each once, with ids, names and labels", async () => {
+    let ended = 0;
+    const stream: ImageStream = {
+      length: 7, classes: ["even", "odd"],
+      async *stream(request) {
+        expect(request).toEqual({ seed: 0, epoch: 0, rank: 0, worldSize: 1 });
+        try {
+          for (const id of [6, 0, 3, 1, 5, 2, 4]) {
+            const image = id === 3 ? Promise.reject(new Error("broken on purpose")) : synthetic(id);
+            yield { id, name: `shard.tar/${id}`, label: id % 2, image };
+          }
+        } finally {
+          ended++;
+        }
+      },
+    };
+    const found: unknown[] = [];
+    for await (const { images, indices, names, labels, bad } of evaluationBatches(stream, { batchSize: 3, imageSize: 16 })) {
+      found.push([images.shape[0], indices, names, labels, bad.map(({ name }) => name)]);
+      images.dispose();
+    }
+    expect(found).toEqual([
+      [2, [6, 0], ["shard.tar/6", "shard.tar/0"], [0, 0], ["shard.tar/3"]],
+      [3, [1, 5, 2], ["shard.tar/1", "shard.tar/5", "shard.tar/2"], [1, 1, 0], []],
+      [1, [4], ["shard.tar/4"], [0], []],
+    ]);
+    for await (const { images } of evaluationBatches(stream, { batchSize: 2, imageSize: 16 })) {
+      images.dispose();
+      break;
+    }
+    expect(ended).toBe(2);
   });
 
   test("stop cleanly when the consumer does", async () => {

@@ -78,6 +78,15 @@ describe("batches", () => {
     for (const startStep of [1, 4, 5]) expect(await run(memorySource(22), {}, 3, startStep)).toEqual(expected.slice(startStep));
   });
 
+  test("with repeats hold each image several times in a row, each time with other views", async () => {
+    const [plain, repeated] = [await run(memorySource(12), { batchSize: 1 }), await run(memorySource(12), { batchSize: 1, repeats: 3 })];
+    const [a, b, c, d] = plain.map(({ indices }) => indices[0]);
+    expect(repeated.map(({ indices }) => indices[0])).toEqual([a, a, a, b, b, b, c, c, c, d, d, d]);
+    expect(new Set(repeated.flatMap(({ hashes }) => hashes)).size).toBe(24);
+    expect(repeated[0]!.hashes).toEqual(plain[0]!.hashes); // the first copy's are those of one that comes once
+    expect(await run(memorySource(12), { batchSize: 1, repeats: 3 }, 0, 7)).toEqual(repeated.slice(7));
+  });
+
   test("do not care in what order a source answers", async () => {
     const slow: ImageSource = {
       ...memorySource(22),

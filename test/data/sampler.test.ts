@@ -30,6 +30,18 @@ describe("the sampler follows DistributedSampler", () => {
     expect(woven).toEqual([...whole!, whole![0], whole![1]]);
   });
 
+  test("repeats keep the length, and ranks share a sample's copies", async () => {
+    const options = { seed: 1, repeats: 3 };
+    const [plain, repeated] = await Promise.all([new Sampler(10, { seed: 1 }).order(2), new Sampler(10, options).order(2)]);
+    const [a, b, c, d] = listed(plain);
+    expect(listed(repeated)).toEqual([a, a, a, b, b, b, c, c, c, d]);
+    expect(Array.from({ length: 10 }, (_, position) => repeated.copyAt(position))).toEqual([0, 1, 2, 0, 1, 2, 0, 1, 2, 0]);
+    const second = await new Sampler(10, { ...options, rank: 1, worldSize: 2 }).order(2);
+    expect(listed(second)).toEqual([a, b, b, c, d]);
+    expect([second.copyAt(1), second.copyAt(2)]).toEqual([0, 2]);
+    expect(() => new Sampler(4, { seed: 0, repeats: 0 })).toThrow(/repeats is 0; give a whole number from 1/);
+  });
+
   test("dropLast leaves the rest out", async () => {
     const ranks = await ranksOf(11, 0, { seed: 1, worldSize: 3, dropLast: true });
     expect(ranks.map((order) => order.length)).toEqual([3, 3, 3]);

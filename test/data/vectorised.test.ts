@@ -99,6 +99,9 @@ const written: [name: string, kernel: RegExp, instructions: string[]][] = [
   ["HSV to RGB", /::shiftHueAvx2\(/, ["vpabsw", "vpmullw", "vmulps", "vpackuswb"]],
   ["normalise", /::normalizeAvx2<false>\(/, ["vmulps", "vdivps"]],
   ["flip and normalise", /::normalizeAvx2<true>\(/, ["vpermd", "vmulps", "vdivps"]],
+  ["shear along rows, bicubic", /::transformRowAvx2<.*Interpolation\)1, .*Along\)0>\(/, ["vmulpd", "vaddpd"]],
+  ["shear along columns, bilinear", /::transformRowAvx2<.*Interpolation\)0, .*Along\)1>\(/, ["vmulpd", "vaddpd"]],
+  ["rotate, bicubic", /::transformRowAvx2<.*Interpolation\)1, .*Along\)2>\(/, ["vmulpd", "vaddpd"]],
   ["flip", /::reverseAvx2\(/, ["vpshufb"]],
 ];
 
@@ -110,6 +113,12 @@ const cloned: typeof written = [
   ["widen for a blur", /::widen\(.*\.avx2/, ["vpmovzxbw"]],
   ["narrow after a blur", /::narrow\(.*\.avx2/, ["vpackuswb"]],
   ["solarize", /::invertFrom\(.*\.avx2/, ["vpxor"]],
+  ["range of auto contrast", /::rangeOf\(.*\.avx2/, ["vpminub", "vpmaxub"]],
+  ["posterize", /::keepBits\(.*\.avx2/, ["vpand"]],
+  ["add to the dark", /::addBelow\(.*\.avx2/, ["vpminub"]],
+  ["sharpen", /::sharpenRow\(.*\.avx2/, ["vmulps", "vaddps", "vcvttps2dq"]],
+  ["normal noise", /::normalBatch\(.*\.avx2/, ["vsqrtps", "vmulps"]],
+  ["generator of the noise", /::normalBatch\(.*\.avx2/, ["vpmuludq", "vpxor"]],
   ["CMYK to RGB", /::cmykToRgb\(.*\.avx2/, ["vpmullw", "vpackuswb"]],
 ];
 

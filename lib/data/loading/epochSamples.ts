@@ -9,6 +9,8 @@ export interface Sample {
   name: string;
   /** Index into the data set's classes, or null. */
   label: number | null;
+  /** Which of its copies in this epoch, from 0, where each comes several times. Default 0. */
+  copy?: number;
   /** Asks the source for it; may throw or reject. */
   image(): ImageInput | Promise<ImageInput>;
 }
@@ -29,9 +31,11 @@ export function samplesPerRank(source: ImageSource | ImageStream, worldSize: num
 /**
  * A rank's images of an epoch in their order, and on from its beginning again, as `DistributedSampler` pads: it never ends by itself, but
  * for a stream that gives nothing.
+ *
+ * @param repeats how often each image of a source comes, one time after the other; a stream's come once
  */
-export function epochSamples(source: ImageSource | ImageStream, request: StreamRequest): EpochSamples {
-  return isStream(source) ? new StreamSamples(source, request) : new SourceSamples(source, request);
+export function epochSamples(source: ImageSource | ImageStream, request: StreamRequest, repeats = 1): EpochSamples {
+  return isStream(source) ? new StreamSamples(source, request) : new SourceSamples(source, request, repeats);
 }
 
 class SourceSamples implements EpochSamples {
@@ -39,8 +43,8 @@ class SourceSamples implements EpochSamples {
   #position = 0;
   #ended = false;
 
-  constructor(private readonly source: ImageSource, { seed, epoch, rank, worldSize }: StreamRequest) {
-    this.#order = new Sampler(source.length, { seed, rank, worldSize }).order(epoch);
+  constructor(private readonly source: ImageSource, { seed, epoch, rank, worldSize }: StreamRequest, repeats: number) {
+    this.#order = new Sampler(source.length, { seed, rank, worldSize, repeats }).order(epoch);
     this.#order.catch(() => undefined); // seen by `next`
   }
 
@@ -48,9 +52,9 @@ class SourceSamples implements EpochSamples {
     const order = await this.#order;
     if (this.#ended) return finished;
     const { source } = this;
-    const index = order.at(this.#position);
+    const [index, copy] = [order.at(this.#position), order.copyAt(this.#position)];
     this.#position = (this.#position + 1) % order.length;
-    return { value: { id: index, name: nameOf(source, index), label: labelOf(source, index), image: () => source.image(index) }, done: false };
+    return { value: { id: index, name: nameOf(source, index), label: labelOf(source, index), copy, image: () => source.image(index) }, done: false };
   }
 
   async return(): Promise<IteratorResult<Sample, void>> {

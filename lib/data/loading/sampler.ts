@@ -17,6 +17,11 @@ export interface SamplerOptions {
   shuffle?: boolean;
   /** Leave out what does not divide evenly over the ranks, instead of repeating the first samples. Default false. */
   dropLast?: boolean;
+  /**
+   * How often each sample of an epoch comes, one time after the other, for repeated augmentation (Hoffer et al., 2020; DeiT's `RASampler`): the
+   * epoch stays as long, so it has only every so many of the samples. Ranks take turns, so they share a sample's copies. Default 1.
+   */
+  repeats?: number;
 }
 
 /** @throws {DataOptionError} unless `rank` is one of `worldSize` processes, counted from 0. */
@@ -38,6 +43,8 @@ export interface EpochOrder {
    * @throws {RangeError} for any other position.
    */
   at(position: number): number;
+  /** Which of the sample's copies is at a position, from 0 to below `repeats`. Errors as `at`. */
+  copyAt(position: number): number;
 }
 
 /**
@@ -59,19 +66,22 @@ export class Sampler {
   readonly #rank: number;
   readonly #worldSize: number;
   readonly #shuffle: boolean;
+  readonly #repeats: number;
 
   /**
    * @param datasetLength from 0 to 2^32 - 1
    * @throws {DataOptionError} for a length, rank or world size outside its range.
    */
   constructor(datasetLength: number, options: SamplerOptions) {
-    const { seed, rank = 0, worldSize = 1, shuffle = true, dropLast = false } = options;
+    const { seed, rank = 0, worldSize = 1, shuffle = true, dropLast = false, repeats = 1 } = options;
     if (!Number.isInteger(datasetLength) || datasetLength < 0 || datasetLength > mostSamples) {
       throw new DataOptionError(
         `the data set has ${datasetLength} samples; the sampler takes 0 to ${mostSamples}: split a larger set into several`,
       );
     }
     requireRank(rank, worldSize);
+    if (!Number.isInteger(repeats) || repeats < 1) throw new DataOptionError(`repeats is ${repeats}; give a whole number from 1`);
+    this.#repeats = repeats;
     this.#datasetLength = datasetLength;
     this.#seed = seed;
     this.#rank = rank;
@@ -87,7 +97,7 @@ export class Sampler {
    */
   async order(epoch: number): Promise<EpochOrder> {
     const permutation = this.#shuffle ? await permute({ seed: this.#seed, epoch, index: 0, stream: 0 }, this.#datasetLength) : null;
-    return new StridedOrder(permutation, this.#datasetLength, this.#rank, this.#worldSize, this.length);
+    return new StridedOrder(permutation, this.#datasetLength, this.#rank, this.#worldSize, this.length, this.#repeats);
   }
 }
 
@@ -99,14 +109,23 @@ class StridedOrder implements EpochOrder {
     private readonly rank: number,
     private readonly worldSize: number,
     readonly length: number,
+    private readonly repeats: number,
   ) {}
 
   at(position: number): number {
+    const place = Math.floor(this.#place(position) / this.repeats);
+    return this.permutation ? this.permutation[place]! : place;
+  }
+
+  copyAt(position: number): number {
+    return this.#place(position) % this.repeats;
+  }
+
+  #place(position: number): number {
     if (!(position >= 0 && position < this.length && Number.isInteger(position))) {
       throw new RangeError(`there is no position ${position}; the epoch has ${this.length}`);
     }
-    const place = (this.rank + position * this.worldSize) % this.datasetLength;
-    return this.permutation ? this.permutation[place]! : place;
+    return (this.rank + position * this.worldSize) % this.datasetLength;
   }
 }
 

@@ -34,6 +34,11 @@ export interface ViewLoaderOptions {
   worldSize?: number;
   /** Leave out an epoch's last images where they do not fill a batch. Default true. */
   dropLast?: boolean;
+  /**
+   * How often each image of an epoch comes, one time after the other and each time with views of its own (repeated augmentation; DeiT: 3). The
+   * epoch stays as long, so it has only every so many of the images. Streams have no order to do so in. Default 1.
+   */
+  repeats?: number;
   /** Keep decoded images in memory, as far as a quarter of the machine's goes. Default false. */
   cache?: boolean;
   /** Images that an earlier run found unreadable (`loader.bad`): they are skipped without being tried again. */
@@ -90,7 +95,7 @@ export class ViewLoader<Views extends readonly Tensor[] = readonly Tensor[]> {
   readonly stepsPerEpoch: number;
   readonly source: ImageSource | ImageStream;
   readonly pool: ImagePool;
-  readonly #options: Required<Pick<ViewLoaderOptions, "batchSize" | "seed" | "prefetch" | "maxBad" | "rank" | "worldSize" | "exif">>;
+  readonly #options: Required<Pick<ViewLoaderOptions, "batchSize" | "seed" | "prefetch" | "maxBad" | "rank" | "worldSize" | "exif" | "repeats">>;
   readonly #samplesPerEpoch: number;
   readonly #buffers: ViewBuffers;
   /** Null where the image threads do it all. */
@@ -109,7 +114,7 @@ export class ViewLoader<Views extends readonly Tensor[] = readonly Tensor[]> {
    * @throws {DataOptionError} for an option outside its range.
    */
   constructor(source: ImageSource | ImageStream, readonly recipes: readonly ViewRecipe[], options: ViewLoaderOptions) {
-    const { batchSize, imageSize, seed, maxBad = 0.01, rank = 0, worldSize = 1, cache = false, exif = false, dropLast = true } = options;
+    const { batchSize, imageSize, seed, maxBad = 0.01, rank = 0, worldSize = 1, cache = false, exif = false, dropLast = true, repeats = 1 } = options;
     const { augmentOn, pinMemory: pinned = augmentOn?.startsWith("cuda") ?? false } = options;
     const atLeastOne = (name: string, value: number): number => {
       if (!Number.isInteger(value) || value < 1) throw new DataOptionError(`${name} is ${value}; give a whole number from 1`);
@@ -126,7 +131,9 @@ export class ViewLoader<Views extends readonly Tensor[] = readonly Tensor[]> {
     if (!Number.isSafeInteger(seed) || seed < 0) throw new DataOptionError(`seed is ${seed}; give a whole number from 0`);
     if (!(maxBad >= 0 && maxBad <= 1)) throw new DataOptionError(`maxBad is ${maxBad}; give a fraction from 0 to 1`);
     this.source = source;
-    this.#options = { batchSize, seed, prefetch, maxBad, rank, worldSize, exif };
+    atLeastOne("repeats", repeats);
+    if (repeats > 1 && isStream(source)) throw new DataOptionError(`repeats is ${repeats}, and shards come in an order of their own; give 1, or a folder`);
+    this.#options = { batchSize, seed, prefetch, maxBad, rank, worldSize, exif, repeats };
     recipes.forEach(checkRecipe);
     if (augmentOn !== undefined) recipes.forEach(requireDeviceRecipe);
     requireImages(source, dropLast ? batchSize * worldSize : 1);
@@ -198,8 +205,8 @@ export class ViewLoader<Views extends readonly Tensor[] = readonly Tensor[]> {
   }
 
   async *#batches(epoch: number, startStep: number): AsyncGenerator<HostBatch, void, undefined> {
-    const { batchSize, prefetch, seed, rank, worldSize } = this.#options;
-    const samples = epochSamples(this.source, { seed, epoch, rank, worldSize });
+    const { batchSize, prefetch, seed, rank, worldSize, repeats } = this.#options;
+    const samples = epochSamples(this.source, { seed, epoch, rank, worldSize }, repeats);
     let stopped = false;
     // One batch after the other takes its images from the epoch.
     let pulled = this.#skip(samples, Math.min(startStep, this.stepsPerEpoch) * batchSize);
@@ -212,7 +219,8 @@ export class ViewLoader<Views extends readonly Tensor[] = readonly Tensor[]> {
             const sample = await this.#nextGood(samples);
             if (stopped) throw new Error("the epoch was left");
             if (sample === null) throw new DataOptionError("the stream ended without any image; check its shards");
-            const draws = this.recipes.map((recipe, view) => drawView(recipe, { seed, epoch, index: sample.id, view }));
+            const first = (sample.copy ?? 0) * this.recipes.length;
+            const draws = this.recipes.map((recipe, view) => drawView(recipe, { seed, epoch, index: sample.id, view: first + view }));
             const count = batch.rows.push({ sample, draws, reason: null });
             if (count % imagesPerJob === 0 || count === size) jobs.push(this.#prepare(batch, count - 1 - ((count - 1) % imagesPerJob)));
           }

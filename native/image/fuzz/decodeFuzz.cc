@@ -8,6 +8,7 @@
 //
 // A line is `OUTCOME<tab>text`: decoded, refused or finding.
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <cstring>
 #include <memory>
@@ -15,7 +16,9 @@
 #include <random>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
+#include "../erasing.h"
 #include "../imageError.h"
 #include "../jpegDecoder.h"
 #include "../normalize.h"
@@ -64,9 +67,54 @@ Box randomBox(Random& random, int width, int height) {
   return box;
 }
 
-View randomView(Random& random, const Box& crop) {
+Operation randomOperation(Random& random) {
+  Operation operation;
+  operation.kind = static_cast<Operation::Kind>(random.from(0, Operation::kKinds - 1));
+  switch (operation.kind) {
+    case Operation::Kind::kPosterize:
+      operation.argument = random.from(0, 8);
+      break;
+    case Operation::Kind::kSolarize:
+    case Operation::Kind::kSolarizeAdd:
+      operation.argument = random.from(0, 256);
+      break;
+    default:
+      operation.argument = random.chance(10) ? random.real(-1e9F, 1e9F) : random.real(-2, 3);
+  }
+  Affine& affine = operation.affine;
+  affine.interpolation = static_cast<Interpolation>(random.from(0, 1));
+  for (uint8_t& each : affine.fill) each = static_cast<uint8_t>(random.from(0, 255));
+  // Along rows, along columns, both.
+  const int kind = random.from(0, 3);
+  const float most = random.chance(10) ? 1e12F : 2;
+  if (kind != 1) affine.matrix[1] = random.real(-most, most);
+  if (kind != 1) affine.matrix[2] = random.real(-40, 40);
+  if (kind != 0) affine.matrix[3] = random.real(-most, most);
+  if (kind != 0) affine.matrix[5] = random.real(-40, 40);
+  if (kind == 3) affine.matrix[0] = random.real(-most, most);
+  if (kind == 3) affine.matrix[4] = random.real(-most, most);
+  return operation;
+}
+
+// Somewhere in the view, up to all of it.
+Erasing randomErasing(Random& random, int width, int height) {
+  Erasing erasing;
+  erasing.mode = static_cast<Erasing::Mode>(random.from(0, 3));
+  erasing.box = randomBox(random, width, height);
+  erasing.noise.stream = static_cast<uint32_t>(random.from(0, 1000));
+  return erasing;
+}
+
+View randomView(Random& random, const Box& crop, std::vector<Operation>& operations) {
   View view;
   view.crop = crop;
+  view.interpolation = static_cast<Interpolation>(random.from(0, 1));
+  operations.clear();
+  for (int left = random.chance(60) ? random.from(1, 3) : 0; left > 0; --left) {
+    operations.push_back(randomOperation(random));
+  }
+  view.operations = operations.data();
+  view.operationCount = operations.size();
   view.resizedWidth = random.from(1, 80);
   view.resizedHeight = random.from(1, 80);
   view.window = randomBox(random, view.resizedWidth, view.resizedHeight);
@@ -157,7 +205,7 @@ class Examiner {
  private:
   // A view of the part is that of the whole picture.
   void render(Random& random, const Box& crop) {
-    View view = randomView(random, crop);
+    View view = randomView(random, crop, operations);
     renderView(sourceOf(whole), view, scratch);
     const Tile& tile = scratch.tile;
     const auto pixels = [&] {
@@ -175,9 +223,14 @@ class Examiner {
     }
     // Exactly as large as needed, so that a sanitizer sees what is written beyond.
     const auto floats = std::make_unique<float[]>(3 * tile.area());
-    writeNormalized(tile, view.flip, normalization, floats.get());
+    writeNormalized(tile, view.flipsLast(), normalization, floats.get());
+    erase(randomErasing(random, tile.width, tile.height), tile.height, tile.width, floats.get());
+    for (size_t i = 0; i < 3 * tile.area(); ++i) {
+      // The lightest normalised value is below 3, noise below 6.
+      if (!(std::abs(floats[i]) < 6)) throw Finding("a value is " + std::to_string(floats[i]));
+    }
     const auto eightBits = std::make_unique<uint8_t[]>(3 * tile.area());
-    writeBytes(tile, view.flip, eightBits.get());
+    writeBytes(tile, view.flipsLast(), eightBits.get());
     plainKernels = false;
   }
 
@@ -185,6 +238,7 @@ class Examiner {
   Region whole;
   Region part;
   Scratch scratch;
+  std::vector<Operation> operations;
   Normalization normalization{{0.485F, 0.456F, 0.406F}, {0.229F, 0.224F, 0.225F}};
 };
 
