@@ -9,6 +9,13 @@ export { finetune, type FinetuneResult } from "./train/finetune.js";
 export { evaluateFinetuned, type EvaluateFinetunedOptions, type FinetunedEvaluation } from "./train/evaluateFinetuned.js";
 export type { FinetuneOptions } from "./train/finetuneOptions.js";
 export type { SupervisedHooks } from "./train/supervisedRecorder.js";
+export { linearProbe, type LinearProbeHooks, type LinearProbeResult } from "./train/linear.js";
+export type { LinearProbeOptions } from "./train/linearOptions.js";
+export type { HeadResult } from "./train/headRace.js";
+export { FrozenWeightsError } from "./train/frozenWeights.js";
+export {
+  evaluateClassifier, EvaluationError, type EvaluateOptions, type Evaluation,
+} from "./train/evaluateClassifier.js";
 export { OptionError, type Precision } from "./train/options.js";
 export type { PretrainOptions } from "./train/pretrainOptions.js";
 export { CheckpointSaveError } from "./train/checkpointFolder.js";

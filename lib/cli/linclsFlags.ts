@@ -17,6 +17,8 @@ export interface LinclsFlags extends Omit<TrainingFlags, "arch"> {
   cacheViews?: number;
   featureMemory: number;
   sweep?: number[];
+  images?: number;
+  shuffleBuffer?: number;
 }
 
 /** Adds upstream's flags, with its names, short forms, defaults and meaning, and ours below them. */
@@ -54,6 +56,8 @@ export function addLinclsFlags(command: Command): Command {
     shared.threads(),
     shared.maxBad(),
     shared.exif(),
+    shared.images(),
+    shared.shuffleBuffer(),
     shared.noBackground(),
     shared.stopAfter(),
     shared.config(),
@@ -102,6 +106,8 @@ export function toLinearProbeOptions(data: string, flags: LinclsFlags, rateGiven
     workers: flags.workers,
     maxBad: flags.maxBad,
     exif: flags.exif,
+    images: flags.images,
+    shuffleBuffer: flags.shuffleBuffer,
     resume: flags.resume === "" ? undefined : flags.resume,
     saveInBackground: flags.saveInBackground,
     stopAfter: flags.stopAfter,

@@ -63,8 +63,8 @@ export function addPretrainFlags(command: Command): Command {
     shared.exif(),
     flag("--augment <where>", "cpu: upstream's pixels; gpu: colour, blur and flip on the training's device, for loading that outruns it")
       .choices(["cpu", "gpu"]).default("cpu"),
-    whole("--images <n>", "images of an epoch, where shards that come through a command do not tell", 1),
-    whole("--shuffle-buffer <n>", "images of shards among which the next one is drawn (default: 1000)", 1),
+    shared.images(),
+    shared.shuffleBuffer(),
     flag("--save-every <n>", "epochs from one checkpoint to the next; 500steps: also after every 500 steps")
       .argParser(parseSaveInterval).default({ epochs: 1 }, "1"),
     whole("--keep <n>", "keep only so many of the newest checkpoints of whole epochs (default: all)", 1),

@@ -184,7 +184,10 @@ class Judged implements Disposable {
 }
 
 async function openSplits(data: string | LabelledSplits, recipe: LinearRecipe): Promise<LabelledSplits & { val: NonNullable<LabelledSplits["val"]> }> {
-  const options = { val: recipe.val ?? undefined, numClasses: recipe.numClasses ?? undefined };
+  const options = {
+    val: recipe.val ?? undefined, numClasses: recipe.numClasses ?? undefined, length: recipe.images ?? undefined,
+    shuffleBuffer: recipe.shuffleBuffer ?? undefined,
+  };
   const { val, ...rest } = typeof data === "string" ? await openLabelledSplits(data, options) : data;
   if (val !== null) return { ...rest, val };
   const of = typeof data === "string" ? `${data} has` : "there are";

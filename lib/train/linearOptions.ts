@@ -10,6 +10,10 @@ export interface LinearProbeOptions {
   data: string | LabelledSplits;
   /** Images to judge by, where they are not part of `data`. */
   val?: string;
+  /** Images of an epoch, where a stream's shards do not tell. */
+  images?: number;
+  /** Images among which a stream's next one is drawn. */
+  shuffleBuffer?: number;
   /** Outputs of the classifier. Default: one for each class. Upstream's always have 1000; needed for shards that do not name classes. */
   numClasses?: number;
 
@@ -95,6 +99,8 @@ export function resolveLinearOptions(options: LinearProbeOptions) {
   const lr = options.lr ?? scaledLearningRate(baseLr, batchSize);
   const recipe = {
     val: options.val ?? null,
+    images: options.images ?? null,
+    shuffleBuffer: options.shuffleBuffer ?? null,
     numClasses: options.numClasses ?? null,
     pretrained: options.pretrained ?? null,
     arch: options.arch ?? null,
@@ -128,11 +134,13 @@ export function resolveLinearOptions(options: LinearProbeOptions) {
     saveInBackground: options.saveInBackground ?? true,
     stopAfter: options.stopAfter ?? null,
   };
-  const { arch, numClasses, numHeads, imageSize, seed, threads, stopAfter } = recipe;
+  const { arch, images, shuffleBuffer, numClasses, numHeads, imageSize, seed, threads, stopAfter } = recipe;
   if (arch !== null && !isArchitecture(arch)) throw new UnknownArchitectureError(arch);
   for (const name of ["epochs", "batchSize"] as const) requireWhole(name, recipe[name], 1);
   for (const name of ["startEpoch", "cacheViews"] as const) requireWhole(name, recipe[name], 0);
-  for (const [name, value] of Object.entries({ numClasses, numHeads, imageSize, threads, stopAfter })) if (value !== null) requireWhole(name, value, 1);
+  for (const [name, value] of Object.entries({ images, shuffleBuffer, numClasses, numHeads, imageSize, threads, stopAfter })) {
+    if (value !== null) requireWhole(name, value, 1);
+  }
   if (seed !== null) requireWhole("seed", seed, 0);
   requireWhole("workers", options.workers ?? 1, 0);
   for (const name of ["lr", "weightDecay", "featureMemory"] as const) requireRange(name, recipe[name], 0, Number.MAX_VALUE);

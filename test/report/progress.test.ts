@@ -1,6 +1,6 @@
 import { PassThrough } from "node:stream";
 import { expect, test } from "@jest/globals";
-import { formatDuration, TrainingProgress, type StepEntry } from "../../lib/report/index.js";
+import { CountProgress, formatDuration, TrainingProgress, type StepEntry } from "../../lib/report/index.js";
 
 const step = (number: number): StepEntry => ({
   kind: "step", step: number, epoch: Math.floor(number / 4), stepInEpoch: number % 4, loss: 5.25, lr: 1.5e-4, momentum: 0.99,
@@ -36,6 +36,25 @@ test("on a terminal: a bar for each epoch", () => {
   expect(text()).toContain("4/4  loss 5.2500  lr 1.50e-4  m 0.9900  512 img/s  wait 10%  left 1s");
   expect(text()).toContain("epoch 2/2 [");
   expect(text()).toContain("2/4  loss 5.2500");
+});
+
+test("a step of training with labels shows its accuracy, and no momentum", () => {
+  const { stream, text } = record(false);
+  new TrainingProgress({ epochs: 2, stepsPerEpoch: 4, printEvery: 1, stream }).step({ ...step(0), momentum: undefined, acc1: 12.34 });
+  expect(text()).toBe("epoch 1/2  step 1/4  loss 5.2500  lr 1.50e-4  acc@1 12.3%  512 img/s  wait 10%  left 4s\n");
+});
+
+test("counts: a line for each tenth, or a bar on a terminal", () => {
+  const lines = record(false);
+  const progress = new CountProgress("features", { stream: lines.stream });
+  for (let done = 3; done <= 48; done += 3) progress.update(done, 48);
+  progress.stop();
+  expect(lines.text().trimEnd().split("\n")).toEqual([6, 12, 15, 21, 24, 30, 36, 39, 45, 48].map((done) => `features  ${done}/48`));
+  const bar = record(true);
+  const drawn = new CountProgress("features", { stream: bar.stream });
+  for (const done of [16, 48]) drawn.update(done, 48);
+  expect(bar.text()).toContain("features [");
+  expect(bar.text()).toContain("48/48");
 });
 
 test("durations", () => {
