@@ -1,6 +1,10 @@
+import { execFileSync } from "node:child_process";
+import { existsSync } from "node:fs";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Peer } from "../bench/peer.js";
 import type { EncoderSizes } from "./dataSets.js";
+import { ComparisonError } from "./errors.js";
 import type { FinetuneRecipe } from "./methods.js";
 
 /** What every program of PyTorch's side is told. */
@@ -22,6 +26,30 @@ export interface KnnAnswer {
   ties: Record<string, number>;
   trainLabels: number[];
   valLabels: number[];
+}
+
+/**
+ * Finds out, before any time goes into encoders, whether PyTorch's side can run.
+ *
+ * @returns versions of its libraries
+ * @throws ComparisonError that says what is missing
+ */
+export function requirePeer({ python, upstream }: { python: string; upstream: string }): Record<"torchvision" | "timm" | "pillow", string> {
+  for (const file of ["vits.py", "main_lincls.py"]) {
+    if (existsSync(join(upstream, file))) continue;
+    throw new ComparisonError(`${upstream} has no ${file}; give a checkout of facebookresearch/moco-v3 to --upstream`);
+  }
+  const code = "import json, PIL, timm, torchvision; " +
+    "print(json.dumps({'torchvision': torchvision.__version__, 'timm': timm.__version__, 'pillow': PIL.__version__}))";
+  let versions: Record<"torchvision" | "timm" | "pillow", string>;
+  try {
+    versions = JSON.parse(execFileSync(python, ["-W", "ignore", "-c", code], { encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] })) as typeof versions;
+  } catch (error) {
+    const reason = (error as { stderr?: string }).stderr?.trim().split("\n").at(-1) || (error as Error).message;
+    throw new ComparisonError(`${python} does not import torchvision, timm and Pillow (${reason}); give another to --python`, { cause: error });
+  }
+  if (versions.timm === "0.4.9") return versions;
+  throw new ComparisonError(`${python} has timm ${versions.timm}, and upstream's classes need 0.4.9; put that first, such as by PYTHONPATH`);
 }
 
 /** What a training with one seed ends with; accuracies are fractions. */

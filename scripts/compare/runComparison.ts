@@ -5,6 +5,7 @@ import { compareKnn } from "./compareKnn.js";
 import { compareFinetuning, compareProbes } from "./compareTrainings.js";
 import { dataSets, type DataName } from "./dataSets.js";
 import { finetunings, knn, probeFlags, type MethodName } from "./methods.js";
+import { requirePeer } from "./pytorch.js";
 import { prepare, type ComparisonOptions } from "./prepared.js";
 import type { Comparison } from "./table.js";
 
@@ -28,6 +29,7 @@ export interface ComparisonResult extends Omit<BenchmarkResult, "ratios" | "mean
 export async function runComparison(options: WholeComparisonOptions): Promise<ComparisonResult> {
   const started = performance.now();
   const { python, data, methods, quick, threads } = options;
+  const libraries = requirePeer(options);
   const seeds = Array.from({ length: quick ? 2 : options.seeds }, (_, seed) => seed);
   const comparisons: Comparison[] = [];
   const featureDifferences: ComparisonResult["featureDifferences"] = {};
@@ -47,7 +49,8 @@ export async function runComparison(options: WholeComparisonOptions): Promise<Co
   }
   const pretraining = Object.fromEntries(data.map((name) => [name, { encoder: dataSets[name].encoder, ...dataSets[name].pretraining }]));
   const settings = { seeds: seeds.length, threads, pretraining, knn, lincls: probeFlags({ quick }).join(" "), finetune: finetunings };
+  const run = describeRun("compare", python, settings);
   return {
-    ...describeRun("compare", python, settings), comparisons, featureDifferences, seconds: Math.round((performance.now() - started) / 1000),
+    ...run, versions: { ...run.versions, ...libraries }, comparisons, featureDifferences, seconds: Math.round((performance.now() - started) / 1000),
   };
 }

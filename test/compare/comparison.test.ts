@@ -20,6 +20,13 @@ test("without a checkout of upstream nothing is compared", async () => {
   expect(stderr).toMatch(/required option '--upstream <dir>' not specified/);
 });
 
+test("a folder that is no checkout of upstream is refused before anything is trained", async () => {
+  const { code, stderr } = await compare("--upstream", folder);
+  expect(code).toBe(1);
+  expect(stderr).toContain(`error: ${folder} has no vits.py; give a checkout of facebookresearch/moco-v3 to --upstream`);
+  expect(stderr).not.toContain("pre-training");
+});
+
 const compares = testPython !== null && testUpstream !== null;
 
 (compares ? test : test.skip)("encoders of few images and epochs are judged alike, and a second run takes them as they are", async () => {
