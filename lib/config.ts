@@ -57,6 +57,14 @@ export function calmOpenMP(): void {
   if (process.env.OMP_WAIT_POLICY === undefined) process.env.GOMP_SPINCOUNT ??= "1000";
 }
 
+/**
+ * Gives cuBLAS a workspace of fixed size, without which its products may differ from run to run; to be called before the first matrix product
+ * on a GPU, as cuBLAS reads this once. What the user has set stays.
+ */
+export function fixCublasWorkspace(): void {
+  process.env.CUBLAS_WORKSPACE_CONFIG ??= ":4096:8";
+}
+
 /** An environment variable has a value that nothing can be made of. */
 export class ConfigError extends Error {
   override readonly name = "ConfigError";

@@ -51,6 +51,10 @@ export interface Native {
   // Threads, devices, random numbers (runtime.cc)
   versions(): { built: string; config: string; capability: string };
   cudaDeviceCount(): number;
+  setBackendFlag(name: string, on: boolean): void;
+  deviceMemory(device: string): number[];
+  resetPeakDeviceMemory(device: string): void;
+  releaseDeviceMemory(device: string): void;
   retainFreedMemory(): void;
   setNumThreads(count: number): void;
   getNumThreads(): number;

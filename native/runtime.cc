@@ -3,6 +3,8 @@
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
 #include <ATen/Version.h>
+#include <c10/core/CachingDeviceAllocator.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
 #include <torch/version.h>
 
 #if defined(__GLIBC__)
@@ -35,6 +37,80 @@ napi_value versions(napi_env env, napi_callback_info) {
 napi_value cudaDeviceCount(napi_env env, napi_callback_info) {
   return guarded(env, [&]() -> napi_value {
     return fromInt(env, at::hasCUDA() ? static_cast<int64_t>(at::getNumGPUs()) : 0);
+  });
+}
+
+// setBackendFlag(name, on): how libtorch chooses kernels, for the whole process. The names are those
+// of lib/torch/backend.ts.
+napi_value setBackendFlag(napi_env env, napi_callback_info info) {
+  return guarded(env, [&]() -> napi_value {
+    const Arguments<2> arguments(env, info);
+    const std::string name = toString(env, arguments[0]);
+    const bool on = toBool(env, arguments[1]);
+    at::Context& context = at::globalContext();
+    if (name == "tf32") {
+      context.setAllowTF32CuBLAS(on);
+      context.setAllowTF32CuDNN(on);
+    } else if (name == "cudnnBenchmark") {
+      context.setBenchmarkCuDNN(on);
+    } else if (name == "deterministic") {
+      context.setDeterministicAlgorithms(on, false);
+      context.setDeterministicCuDNN(on);
+      // Filling fresh memory serves to find reads of it, and costs a pass over every tensor.
+      context.setDeterministicFillUninitializedMemory(false);
+    } else if (name == "flashAttention") {
+      context.setSDPUseFlash(on);
+    } else if (name == "memoryEfficientAttention") {
+      context.setSDPUseMemEfficient(on);
+    } else if (name == "cudnnAttention") {
+      context.setSDPUseCuDNN(on);
+    } else {
+      throw std::invalid_argument("there is no backend flag " + name);
+    }
+    return nullptr;
+  });
+}
+
+// The memory that libtorch holds on a device other than the CPU, and that device's index. Before
+// the first tensor on it the allocator has no statistics.
+c10::DeviceAllocator* deviceAllocator(const c10::Device& device, c10::DeviceIndex& index) {
+  at::globalContext().lazyInitDevice(device.type());
+  index = device.has_index() ? device.index()
+                             : c10::impl::VirtualGuardImpl(device.type()).getDevice().index();
+  return c10::getDeviceAllocator(device.type());
+}
+
+// deviceMemory(device) -> [allocated, peak allocated, reserved, peak reserved], in bytes
+napi_value deviceMemory(napi_env env, napi_callback_info info) {
+  return guarded(env, [&]() -> napi_value {
+    const Arguments<1> arguments(env, info);
+    c10::DeviceIndex index = 0;
+    const c10::Device device(toString(env, arguments[0]));
+    const auto stats = deviceAllocator(device, index)->getDeviceStats(index);
+    // The first of each is the total over small and large blocks.
+    return fromInts(env, {stats.allocated_bytes[0].current, stats.allocated_bytes[0].peak,
+                          stats.reserved_bytes[0].current, stats.reserved_bytes[0].peak});
+  });
+}
+
+// resetPeakDeviceMemory(device): the peaks start again from what is held now
+napi_value resetPeakDeviceMemory(napi_env env, napi_callback_info info) {
+  return guarded(env, [&]() -> napi_value {
+    const Arguments<1> arguments(env, info);
+    c10::DeviceIndex index = 0;
+    const c10::Device device(toString(env, arguments[0]));
+    deviceAllocator(device, index)->resetPeakStats(index);
+    return nullptr;
+  });
+}
+
+// releaseDeviceMemory(device): blocks that no tensor uses go back to the driver
+napi_value releaseDeviceMemory(napi_env env, napi_callback_info info) {
+  return guarded(env, [&]() -> napi_value {
+    const Arguments<1> arguments(env, info);
+    c10::DeviceIndex index = 0;
+    deviceAllocator(c10::Device(toString(env, arguments[0])), index)->emptyCache();
+    return nullptr;
   });
 }
 
@@ -136,6 +212,10 @@ napi_value setGeneratorState(napi_env env, napi_callback_info info) {
 void registerRuntime(napi_env env, napi_value exports) {
   define(env, exports, "versions", versions);
   define(env, exports, "cudaDeviceCount", cudaDeviceCount);
+  define(env, exports, "setBackendFlag", setBackendFlag);
+  define(env, exports, "deviceMemory", deviceMemory);
+  define(env, exports, "resetPeakDeviceMemory", resetPeakDeviceMemory);
+  define(env, exports, "releaseDeviceMemory", releaseDeviceMemory);
   define(env, exports, "retainFreedMemory", retainFreedMemory);
   define(env, exports, "setNumThreads", setNumThreads);
   define(env, exports, "getNumThreads", getNumThreads);

@@ -3,7 +3,7 @@ import { ensureReady } from "../setup/index.js";
 import { UsageError } from "./usageError.js";
 import { wholeFrom } from "./numberOption.js";
 
-const NAMES = ["checkpoint", "data", "ops", "step"] as const;
+const NAMES = ["checkpoint", "data", "ops", "step", "step-gpu"] as const;
 
 interface Flags {
   python: string;
@@ -11,6 +11,8 @@ interface Flags {
   threads: number;
   rounds: number;
   quick?: boolean;
+  only?: string;
+  compile: boolean;
   dir?: string;
   json?: boolean;
 }
@@ -22,10 +24,12 @@ export function register(program: Command): void {
     .description("measure our speed and memory beside PyTorch's or upstream's, in one run, as ratios")
     .argument("<name>", `which benchmark: ${NAMES.join(", ")}`)
     .option("--python <path>", "Python with torch 2.11, the peer; both sides then use its libtorch", "python3")
-    .option("--upstream <dir>", "checkout of facebookresearch/moco-v3 (step; data where given); its Python also needs torchvision and, for step, timm 0.4.9")
+    .option("--upstream <dir>", "checkout of facebookresearch/moco-v3 (step; data and step-gpu where given); its Python also needs torchvision and, for step and step-gpu, timm 0.4.9")
     .addOption(new Option("--threads <n>", "threads of one operator").argParser(wholeFrom(1, 1024)).default(2))
     .addOption(new Option("--rounds <n>", "measurements of each side").argParser(wholeFrom(1, 1000)).default(5))
     .option("--dir <dir>", "where measured files are written and removed again (checkpoint: 6 GB, data: 15 MB); default: the system's temporary folder")
+    .option("--only <list>", "of step-gpu: architectures, or architectures and batches such as vit_small:256, separated by commas")
+    .option("--no-compile", "of step-gpu: not beside torch.compile, which takes minutes")
     .option("--quick", "a small batch or model, to see that it runs")
     .option("--json", "print the whole result as JSON instead of writing benchmarks/results/NAME.json")
     .addHelpText("after", "\nExample:\n  $ moco bench step --python venv/bin/python --upstream ../moco-v3")

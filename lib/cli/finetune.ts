@@ -45,7 +45,7 @@ async function train(data: string, flags: FinetuneFlags): Promise<void> {
   await ensureReady();
   const { finetune } = await import("../train/finetune.js");
   const { listenForInterrupt } = await import("../train/interrupt.js");
-  const { CLASSIFIER_CHECKPOINT } = await import("../train/checkpointFiles.js");
+  const { CLASSIFIER_CHECKPOINT, MODEL_BEST } = await import("../train/checkpointFiles.js");
   const display = await createDisplay(data, flags, out);
   const interrupt = listenForInterrupt((signal) => {
     display.tell(`${signal}: finishing this step, then saving. Ctrl-C again quits at once.`);
@@ -67,6 +67,7 @@ async function train(data: string, flags: FinetuneFlags): Promise<void> {
 
   function tellResult({ reason, steps, loss, checkpoint, evaluation, bestAcc1, classes, badImages, seconds }: FinetuneResult): void {
     const unfinished = reason !== "finished";
+    const best = existsSync(join(out, MODEL_BEST)) ? join(out, MODEL_BEST) : null;
     if (unfinished) {
       const cause = reason === "interrupted" ? `by ${String(interrupt.signal.reason)}` : "as --stop-after asks";
       display.tell(`Stopped ${cause} after ${counted(steps, "step")}; everything is saved in ${checkpoint}.\n${goOn()}`);
@@ -77,11 +78,14 @@ async function train(data: string, flags: FinetuneFlags): Promise<void> {
     if (flags.json) {
       const resume = unfinished ? resumeCommand("finetune", out, BEGINNINGS) : null;
       const { acc1 = null, acc5 = null, average = null } = evaluation ?? {};
-      const facts = { reason, checkpoint, out, log: join(out, "log.jsonl"), classes: classes.length, steps, loss, acc1, acc5, average, bestAcc1, badImages, seconds, resume };
-      process.stdout.write(`${JSON.stringify(facts)}\n`);
+      process.stdout.write(`${JSON.stringify({
+        reason, acc1, acc5, average, bestAcc1, loss, classes: classes.length, steps, checkpoint, best, out, log: join(out, "log.jsonl"),
+        badImages, seconds, resume,
+      })}\n`);
     } else {
       if (evaluation !== null) process.stdout.write(`${described(evaluation)}  best acc@1 ${bestAcc1.toFixed(3)}\n`);
-      if (checkpoint !== null) process.stdout.write(`${checkpoint}\n`);
+      const path = unfinished ? checkpoint : best ?? checkpoint;
+      if (path !== null) process.stdout.write(`${path}\n`);
     }
   }
 }
@@ -159,7 +163,8 @@ async function createDisplay(data: string, flags: FinetuneFlags, out: string): P
         progress = new TrainingProgress({ epochs, stepsPerEpoch, printEvery: flags.printFreq, lastStep });
       },
       onStep: (step) => progress?.step(step),
-      onEvaluationBatch: (done, images) => quiet || (count ??= new CountProgress("evaluated")).update(done, images),
+      // A bar tells that something goes on; without a terminal there is a line after each epoch anyway.
+      onEvaluationBatch: (done, images) => quiet || !process.stderr.isTTY || (count ??= new CountProgress("evaluated")).update(done, images),
       onEvaluation: (evaluation) => {
         count = null;
         if (!quiet) tell(`epoch ${evaluation.epoch + 1}/${flags.epochs}  ${described(evaluation)}${evaluation.best ? "  the best so far" : ""}`);

@@ -47,6 +47,7 @@ export interface FinetuneFlags extends SharedFlags {
   hflip: number;
   trainInterpolation: "bicubic" | "bilinear" | "random";
   repeatedAug?: boolean;
+  deterministic?: boolean;
   eval?: boolean;
 }
 
@@ -107,6 +108,7 @@ export function addFinetuneFlags(command: Command): Command {
     shared.device(),
     shared.gpu(),
     shared.precision("of the forward pass (default: fp16 on a GPU, as DeiT, fp32 on the CPU)"),
+    flag("--deterministic", "only kernels that give the same bits in each run, on a GPU; the CPU always repeats itself"),
     shared.workers(),
     shared.threads(),
     shared.maxBad(),
@@ -176,6 +178,7 @@ export function toFinetuneOptions(data: string, flags: FinetuneFlags): FinetuneO
     averageDecay: flags.modelEma ? flags.modelEmaDecay : undefined,
     device: deviceOf(flags),
     precision: flags.precision,
+    deterministic: flags.deterministic,
     seed: flags.seed,
     threads: flags.threads,
     workers: flags.workers,

@@ -42,9 +42,13 @@ export class GradScaler {
   private growthFactor: number;
   private backoffFactor: number;
   private growthInterval: number;
-  private readonly scaleValue: Tensor; // [] float32, on the device so that scaling a loss does not wait for it
-  private readonly growthTracker: Tensor; // [] int32: good steps since the scale last changed
+  // The scale is known here and on the device: here so that nobody waits for the device to read it, there so that no copy waits for here.
+  private scaleNumber: number; // a float32
+  private goodSteps = 0; // since the scale last changed
+  private readonly scaleTensor: Tensor; // [] float32
+  private readonly inverseTensor: Tensor; // [] float32
   private readonly foundInf: Tensor; // [] float32: 1 once a gradient of this step was not finite
+  private overflowed: boolean | null = null; // foundInf, once it was read
   private readonly unscaled = new Set<AnyOptimizer>();
 
   constructor(options: GradScalerOptions = {}) {
@@ -53,40 +57,42 @@ export class GradScaler {
     this.growthFactor = growthFactor;
     this.backoffFactor = backoffFactor;
     this.growthInterval = growthInterval;
-    this.scaleValue = torch.keep(torch.full([], initScale, { dtype: "float32", device }));
-    this.growthTracker = torch.keep(torch.zeros([], { dtype: "int32", device }));
-    this.foundInf = torch.keep(torch.zeros([], { dtype: "float32", device }));
+    this.scaleNumber = Math.fround(initScale);
+    const [scale, inverse, foundInf] = [initScale, reciprocal(initScale), 0].map((value) =>
+      torch.keep(torch.full([], value, { dtype: "float32", device }))) as [Tensor, Tensor, Tensor];
+    this.scaleTensor = scale;
+    this.inverseTensor = inverse;
+    this.foundInf = foundInf;
   }
 
   /** The loss to call `backward` on: `loss` times the scale, or `loss` itself where disabled. */
   scale(loss: Tensor): Tensor {
-    return this.enabled ? loss.mul(this.scaleValue) : loss;
+    return this.enabled ? loss.mul(this.scaleTensor) : loss;
   }
 
   /** Divides an optimiser's gradients by the scale in place and notes non-finite ones. `step` does it where it was not called. */
   unscale_(optimizer: AnyOptimizer): void {
     if (!this.enabled || this.unscaled.has(optimizer)) return;
     this.unscaled.add(optimizer);
+    this.overflowed = null;
     torch.noGrad(() =>
       torch.scope(() => {
         const gradients = optimizer.parameters().flatMap((param) => (param.grad === null ? [] : [param.grad]));
-        if (gradients.length === 0) return;
-        // The reciprocal is taken in float64, as PyTorch does: float32 division may round a scale of 1 / 65536 differently on a GPU.
-        const inverse = this.scaleValue.to("float64").reciprocal().to("float32");
-        torch._ampForeachNonFiniteCheckAndUnscale_(gradients, this.foundInf, inverse);
+        if (gradients.length > 0) torch._ampForeachNonFiniteCheckAndUnscale_(gradients, this.foundInf, this.inverseTensor);
       }),
     );
   }
 
   /**
-   * Unscales the gradients if that was not done and steps the optimiser, unless a gradient is not finite.
+   * Unscales the gradients if that was not done and steps the optimiser, unless a gradient is not finite. Waits for the device, where scaling
+   * is enabled.
    *
    * @returns whether the optimiser stepped
    */
   step(optimizer: AnyOptimizer): boolean {
     if (this.enabled) {
       this.unscale_(optimizer);
-      if (this.foundInf.item() !== 0) return false;
+      if (this.hasOverflowed()) return false;
     }
     optimizer.step();
     return true;
@@ -95,16 +101,35 @@ export class GradScaler {
   /** Adjusts the scale; call once at the end of each step. */
   update(): void {
     if (!this.enabled) return;
-    torch.noGrad(() => {
-      torch._ampUpdateScale_(this.scaleValue, this.growthTracker, this.foundInf, this.growthFactor, this.backoffFactor, this.growthInterval);
-      this.foundInf.zero_();
-    });
+    const overflowed = this.hasOverflowed();
+    if (overflowed) {
+      this.setScale(Math.fround(this.scaleNumber * this.backoffFactor));
+      this.goodSteps = 0;
+      torch.noGrad(() => this.foundInf.zero_());
+    } else if (++this.goodSteps === this.growthInterval) {
+      const grown = Math.fround(this.scaleNumber * this.growthFactor);
+      if (Number.isFinite(grown)) this.setScale(grown);
+      this.goodSteps = 0;
+    }
+    this.overflowed = null;
     this.unscaled.clear();
   }
 
   /** The scale in use; 1 where disabled. */
   getScale(): number {
-    return this.enabled ? Number(this.scaleValue.item()) : 1;
+    return this.enabled ? this.scaleNumber : 1;
+  }
+
+  private hasOverflowed(): boolean {
+    return (this.overflowed ??= this.foundInf.item() !== 0);
+  }
+
+  private setScale(scale: number): void {
+    this.scaleNumber = scale;
+    torch.noGrad(() => {
+      this.scaleTensor.fill_(scale);
+      this.inverseTensor.fill_(reciprocal(scale));
+    });
   }
 
   /** PyTorch's state: empty where disabled. */
@@ -118,11 +143,11 @@ export class GradScaler {
    */
   resumableState(): ScalingState {
     return {
-      scale: float(Number(this.scaleValue.item())),
+      scale: float(this.scaleNumber),
       growth_factor: float(this.growthFactor),
       backoff_factor: float(this.backoffFactor),
       growth_interval: this.growthInterval,
-      _growth_tracker: Number(this.growthTracker.item()),
+      _growth_tracker: this.goodSteps,
     };
   }
 
@@ -147,12 +172,12 @@ export class GradScaler {
     const scale = read("scale");
     const tracker = read("_growth_tracker");
     [this.growthFactor, this.backoffFactor, this.growthInterval] = [read("growth_factor"), read("backoff_factor"), read("growth_interval")];
-    this.scaleValue.fill_(scale);
-    this.growthTracker.fill_(tracker);
+    this.setScale(Math.fround(scale));
+    this.goodSteps = tracker;
   }
 
   dispose(): void {
-    for (const tensor of [this.scaleValue, this.growthTracker, this.foundInf]) tensor.dispose();
+    for (const tensor of [this.scaleTensor, this.inverseTensor, this.foundInf]) tensor.dispose();
   }
 
   [Symbol.dispose](): void {
@@ -162,4 +187,9 @@ export class GradScaler {
 
 function float(value: number): number | PythonFloat {
   return asPython(value) as number | PythonFloat;
+}
+
+/** Taken in float64 and rounded once, as PyTorch does: a float32 division on a GPU may round otherwise. */
+function reciprocal(scale: number): number {
+  return Math.fround(1 / Math.fround(scale));
 }

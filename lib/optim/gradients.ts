@@ -17,19 +17,27 @@ export interface GradientCheck {
  * @param params parameters; those without a gradient are passed over
  */
 export function checkGradients(params: readonly Tensor[]): GradientCheck {
+  return torch.scope(() => {
+    const norm = gradientNorm(params).item();
+    return { norm, nonFinite: Number.isFinite(norm) ? [] : nonFiniteGradients(params) };
+  });
+}
+
+/** Euclidean norm over all gradients, on their device: nothing waits for it. A zero on the CPU where there are none. */
+export function gradientNorm(params: readonly Tensor[]): Tensor {
+  return totalNorm(params.flatMap(({ grad }) => (grad === null ? [] : [grad])));
+}
+
+/** Euclidean norm over all elements of all tensors, of no dimensions and on their device. Infinite from 1.8e19 on, where float32's squares overflow. */
+export function totalNorm(tensors: readonly Tensor[]): Tensor {
+  if (tensors.length === 0) return torch.zeros([]);
+  return torch.noGrad(() => torch.scope(() => torch.linalgVectorNorm(torch.stack(torch._foreachNorm(tensors, 2)))));
+}
+
+/** Indices into `params` of those whose gradient holds a NaN or an infinity. Reads one value for each. */
+export function nonFiniteGradients(params: readonly Tensor[]): number[] {
   return torch.noGrad(() =>
-    torch.scope(() => {
-      const present = params.flatMap((param, index) => (param.grad === null ? [] : [{ index, gradient: param.grad }]));
-      if (present.length === 0) return { norm: 0, nonFinite: [] };
-      const norms = torch._foreachNorm(
-        present.map(({ gradient }) => gradient),
-        2,
-      );
-      const norm = Number(torch.linalgVectorNorm(torch.stack(norms)).item());
-      if (Number.isFinite(norm)) return { norm, nonFinite: [] };
-      const bad = present.filter(({ gradient }) => !torch.scope(() => gradient.isfinite().all()).item());
-      return { norm, nonFinite: bad.map(({ index }) => index) };
-    }),
+    params.flatMap(({ grad }, index) => (grad === null || torch.scope(() => grad.isfinite().all().item()) ? [] : [index])),
   );
 }
 

@@ -86,11 +86,11 @@ function parametersOf(sheet: AugmentSheet): Omit<AugmentReport, "out" | "bytes" 
   const { total, seed, epoch, imageSize, recipes, rows, bad } = sheet;
   const images = rows.map(({ index, name, label, width, height, views }) => {
     const reported = (view: ViewParameters): ReportedView => {
-      const { crop, jitter, grayscale, blurSigma, solarize, flip } = view;
+      const { crop, jitter, grayscale, blurSigma, solarize, flip, interpolation, operations, erase } = view;
       return {
         crop, cropShare: cropShare(view, { width, height }),
         jitter: jitter && { ...jitter, order: jitterOrder(view) },
-        grayscale, blurSigma, solarize, flip,
+        grayscale, blurSigma, solarize, flip, interpolation, operations, erase,
       };
     };
     return { index, name, label, width, height, views: [reported(views[0]), reported(views[1])] as [ReportedView, ReportedView] };

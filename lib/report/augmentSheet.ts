@@ -151,7 +151,8 @@ async function addRows(
   const draws = readable.map(({ sample }) => recipes.map((recipe, view) => drawView(recipe, { seed, epoch, index: sample.id, view })));
   const requests: RenderRequest[] = readable.map(({ input }, row) => ({
     image: input,
-    renderings: draws[row]!.map((draw, view) => ({ output: view, row, ...draw })),
+    // Bytes cannot show what is erased: that is done to normalised values.
+    renderings: draws[row]!.map((draw, view) => ({ output: view, row, ...draw, erase: null })),
   }));
   const outputs = recipes.map(() => keep(empty([readable.length, 3, imageSize, imageSize], { dtype: "uint8" })));
   try {

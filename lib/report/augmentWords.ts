@@ -18,18 +18,20 @@ export function cropShare(view: ViewParameters, { width, height }: { width: numb
 
 /** What is done to make a view, one operation a line, in the order in which it is done. */
 export function viewWords(view: ViewParameters, row: Pick<SheetRow, "width" | "height">): string[] {
-  const { crop, jitter, grayscale, blurSigma, solarize, flip } = view;
+  const { crop, operations = [], jitter, grayscale, blurSigma, solarize, flip } = view;
   const signed = (value: number): string => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(1)}`;
   const jittered = jitterOrder(view).map((name) =>
     name === "hue" ? `hue ${signed(jitter!.hue * 360)}°` : `${name} × ${jitter![name].toFixed(2)}`,
   );
   return [
     `crop ${crop.width} × ${crop.height} at ${crop.left}, ${crop.top}: ${percent(cropShare(view, row))}`,
+    ...(flip && operations.length > 0 ? ["flip"] : []),
+    ...operations.map(({ name, argument }) => `${name} ${Number(argument.toFixed(2))}`),
     ...jittered,
     ...(grayscale ? ["grayscale"] : []),
     ...(blurSigma === null ? [] : [`blur, σ ${blurSigma.toFixed(2)} px`]),
     ...(solarize === null ? [] : [`solarize from ${solarize}`]),
-    ...(flip ? ["flip"] : []),
+    ...(flip && operations.length === 0 ? ["flip"] : []),
   ];
 }
 
@@ -60,8 +62,13 @@ export function recipeLines({ recipes, rows }: AugmentSheet): RecipeLine[] {
       views: both((view) => ({ probability: percent(probability(recipes[view])), drawn: drawn(view) })),
     };
   };
+  const where = (present: boolean, make: () => RecipeLine): RecipeLine[] => (present ? [make()] : []);
   return [
     line("crop, resized", cropStrength, () => 1, meanShare),
+    ...where(recipes.some(({ randAugment }) => Boolean(randAugment)), () => line(
+      "RandAugment", ({ randAugment }) => (randAugment ? `${randAugment.layers} operations of magnitude ${randAugment.magnitude}` : "none"),
+      ({ randAugment }) => randAugment?.probability ?? 0, counted(({ operations = [] }) => operations.length > 0),
+    )),
     line("colour jitter", jitterStrength, (recipe) => recipe.jitterProbability, counted((view) => view.jitter !== null)),
     line("grayscale", () => "", (recipe) => recipe.grayscaleProbability, counted((view) => view.grayscale)),
     line("blur", ({ blurSigma: [low, high] }) => `σ ${low} to ${high} pixels`, (recipe) => recipe.blurProbability,
@@ -69,6 +76,10 @@ export function recipeLines({ recipes, rows }: AugmentSheet): RecipeLine[] {
     line("solarize", ({ solarizeThreshold }) => `values from ${solarizeThreshold} are inverted`, (recipe) => recipe.solarizeProbability,
       counted((view) => view.solarize !== null)),
     line("flip", () => "left to right", (recipe) => recipe.flipProbability, counted((view) => view.flip)),
+    ...where(recipes.some(({ erasing }) => Boolean(erasing)), () => line(
+      "erasing (not shown)", ({ erasing }) => (erasing ? `${percent(erasing.area[0])} to ${percent(erasing.area[1])} of the area` : "none"),
+      ({ erasing }) => erasing?.probability ?? 0, counted(({ erase }) => Boolean(erase)),
+    )),
   ];
 }
 

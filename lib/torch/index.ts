@@ -2,6 +2,9 @@
 export * from "./ops.generated.js";
 // Written by hand below; these take precedence over generated operators of the same name.
 export { backward, grad, noGrad, enableGrad, isGradEnabled, inferenceMode, autocast } from "./autograd.js";
+export {
+  setBackendFlags, deviceMemory, resetPeakDeviceMemory, releaseDeviceMemory, type BackendFlags, type DeviceMemory,
+} from "./backend.js";
 export { tensor, fromTypedArray, fromBytes, setData, storageOf, type TensorData, type TensorOptions } from "./creation.js";
 export { op, type OperatorFunction } from "./dispatch.js";
 export { isDevice, type Device } from "./device.js";

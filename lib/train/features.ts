@@ -110,7 +110,7 @@ export class FeatureExtractor {
     const { resizeShorter = Math.round((Math.max(...imageSize) * 8) / 7), ...rest } = options;
     const shorter = resizeShorter === null ? {} : { resizeShorter };
     for await (const { images, ...facts } of evaluationBatches(source, { batchSize, ...rest, ...shorter, imageSize })) {
-      const features = facts.indices.length > 0 ? this.forward(images) : torch.empty([0, this.dim]);
+      const features = facts.indices.length > 0 ? this.forward(images) : torch.empty([0, this.dim], { device: this.device });
       images.dispose();
       requireFiniteFeatures(torch.keep(features), (row) => facts.names[row]!);
       yield { ...facts, features };
@@ -122,7 +122,7 @@ export class FeatureExtractor {
     const parts: FeatureBatch[] = [];
     try {
       for await (const batch of this.batches(source, options)) parts.push(batch);
-      const features = torch.keep(parts.length > 0 ? torch.cat(parts.map((part) => part.features)) : torch.empty([0, this.dim]));
+      const features = torch.keep(parts.length > 0 ? torch.cat(parts.map((part) => part.features)) : torch.empty([0, this.dim], { device: this.device }));
       return {
         features, indices: parts.flatMap(({ indices }) => indices), names: parts.flatMap(({ names }) => names),
         labels: parts.flatMap(({ labels }) => labels), bad: parts.flatMap(({ bad }) => bad), [Symbol.dispose]: () => features.dispose(),

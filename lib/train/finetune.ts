@@ -17,6 +17,7 @@ import {
 import { furtherEntries, restoreFinetuning, tellDifferences } from "./finetuneState.js";
 import { FiniteGuard } from "./finiteGuard.js";
 import { readEncoder } from "./initialWeights.js";
+import { chooseKernels } from "./kernels.js";
 import { ModelAverage } from "./modelAverage.js";
 import { createAutocast } from "./options.js";
 import type { RunFacts } from "./ownPart.js";
@@ -57,7 +58,7 @@ const dropPathStream = 0x64726f70;
  * with the highest accuracy, `model_best.pth.tar`; and a log of every step.
  *
  * The same options and seed give the same weights, whatever the number of workers; a run that was stopped and resumed ends with the
- * weights, to the bit, of one that was not (for the same device and number of threads).
+ * weights, to the bit, of one that was not (for the same device and number of threads; on a GPU with `deterministic`).
  *
  * @throws OptionError; the errors of images, checkpoint and model, before training begins; NonFiniteError when it diverges
  * @example
@@ -67,6 +68,7 @@ export async function finetune(options: FinetuneOptions, hooks: SupervisedHooks 
   const recipe = resolveFinetuneOptions(options);
   const { device, epochs, smoothing, out } = recipe;
   torch.retainFreedMemory();
+  using _ = chooseKernels(recipe);
   if (recipe.threads !== null) torch.setNumThreads(recipe.threads);
 
   // Images and checkpoint first: what is wrong with them shows before any time goes into a network.
@@ -95,7 +97,7 @@ export async function finetune(options: FinetuneOptions, hooks: SupervisedHooks 
     for (const note of notes) hooks.onWarning?.(note);
     await using loader = new ViewLoader<[Tensor]>(train, [supervisedRecipe(recipe.augmentation)], {
       batchSize: recipe.batchSize, imageSize, seed, threads: recipe.workers, exif: recipe.exif, repeats: recipe.repeats,
-      cache: recipe.cacheImages, maxBad: recipe.maxBad, knownBad: saved?.knownBad(train.length), pinMemory: device.startsWith("cuda"),
+      cache: recipe.cacheImages, maxBad: recipe.maxBad, knownBad: saved?.knownBad(train.length), copyTo: device === "cpu" ? undefined : device,
     });
     const { stepsPerEpoch } = loader;
     const facts: RunFacts = {
@@ -135,8 +137,9 @@ export async function finetune(options: FinetuneOptions, hooks: SupervisedHooks 
           return isStream(train) ? `image ${batch.indices[row]}` : nameOf(train, batch.indices[row]!);
         });
 
-        const { loss, gradientNorm } = torch.scope(() => {
-          const images = batch.views[0].to({ device, nonBlocking: true }); // [N, 3, H, W]
+        using computing = torch.openScope(); // a scope that spans an await
+        const found = computing.run(() => {
+          const [images] = batch.views; // [N, 3, H, W]
           const target = torch.tensor(labels, undefined, { dtype: "int64", device }); // [N]
           const mixing = drawMixing(recipe.mixing, { seed, epoch, step }, imageSize);
           const mixed = mixing === null ? images : mixImages(images, mixing);
@@ -146,17 +149,20 @@ export async function finetune(options: FinetuneOptions, hooks: SupervisedHooks 
           guard.remember();
           const logits = autocast(() => model.forward(mixed)); // [N, classes]
           const output = softTargetCrossEntropy(logits, targets);
-          const loss = guard.checkLoss(output, place);
           scaler.scale(output).backward();
           scaler.unscale_(optimizer);
-          const gradientNorm = guard.checkUpdate(place); // throws before a weight is touched
+          return guard.look(output);
+        });
+        await found.arrive(); // a GPU computes meanwhile, and this thread sees to the next batches
+        const { loss, gradientNorm } = guard.judge(found, place); // throws before a weight is touched
+        computing.run(() => {
           if (recipe.clipGrad !== null) clipGradients(optimizer.parameters(), gradientNorm, recipe.clipGrad);
           scaler.step(optimizer);
           scaler.update();
           optimizer.zeroGrad();
           average?.update();
-          return { loss, gradientNorm };
         });
+        computing.close();
 
         const { waitMs: dataWaitMs, indices } = batch;
         recorder.step({ ...place, loss, gradientNorm, scale: scaler.getScale(), dataWaitMs }, indices.length, loader.bad);

@@ -90,6 +90,8 @@ export interface FinetuneOptions {
   device?: string;
   /** Default: float16 on a GPU, as DeiT, and float32 on the CPU. */
   precision?: Precision;
+  /** Only kernels that give the same bits in each run, on a GPU; the CPU always repeats itself. Default false. */
+  deterministic?: boolean;
   /** Default: a random one, or that of the checkpoint that is resumed. */
   seed?: number;
   /** Threads of one operator on the CPU. Default: libtorch's choice. */
@@ -154,6 +156,7 @@ export function resolveFinetuneOptions(options: FinetuneOptions) {
     averageDecay: options.averageDecay ?? null,
     device,
     precision: options.precision ?? (device === "cpu" ? "fp32" : "fp16"),
+    deterministic: options.deterministic ?? false,
     seed: options.seed ?? null,
     threads: options.threads ?? null,
     workers: Math.max(1, Math.min(options.workers ?? 32, availableParallelism())),

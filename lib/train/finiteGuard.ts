@@ -1,9 +1,10 @@
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { MoCo } from "../moco/index.js";
 import { VisionTransformer } from "../models/index.js";
 import type { AnyModule } from "../nn/index.js";
-import { checkGradients, type GradScaler } from "../optim/index.js";
+import { gradientNorm, nonFiniteGradients, totalNorm, type GradScaler } from "../optim/index.js";
 import * as torch from "../torch/index.js";
-import type { Tensor } from "../torch/index.js";
+import type { StreamEvent, Tensor } from "../torch/index.js";
 
 /** A step whose loss, gradient or update is not finite; the run stopped before a weight was changed. */
 export class NonFiniteError extends Error {
@@ -46,6 +47,35 @@ const LARGEST_UPDATE = 1e31;
 /** Parameters named in a message. */
 const NAMED = 3;
 
+/** Loss, norm of the gradients and norm of the weights, which the device is still computing. */
+export class Findings {
+  readonly #values: Tensor; // [3]
+  readonly #done: StreamEvent | null;
+
+  /** @param values [3], on their device */
+  constructor(values: Tensor) {
+    const { device, dtype } = values;
+    const stream = torch.currentStream(device);
+    const waits = stream.handle !== null;
+    this.#values = torch.keep(waits ? torch.empty([3], { dtype, pinMemory: true }).copy_(values, true) : values);
+    this.#done = waits ? stream.record() : null;
+  }
+
+  /** Waits for the device while this thread's other work goes on, such as the next batch's. */
+  async arrive(): Promise<void> {
+    while (this.#done?.query() === false) await nextTurn();
+  }
+
+  /** The three numbers; holds the thread where they have not arrived. The findings are used up then. */
+  take(): [loss: number, gradientNorm: number, weightNorm: number] {
+    this.#done?.synchronize();
+    this.#done?.dispose();
+    const numbers = Array.from(this.#values.data(), Number);
+    this.#values.dispose();
+    return numbers as [number, number, number];
+  }
+}
+
 /**
  * Keeps values that are not finite out of a network that is trained: MoCo's two encoders, or a classifier.
  *
@@ -56,8 +86,9 @@ const NAMED = 3;
 export class FiniteGuard {
   readonly #parameters: Tensor[] = [];
   readonly #names: string[] = [];
-  readonly #statistics: Tensor[];
-  readonly #remembered: Tensor[];
+  /** Each kind of number by itself: a copy of many tensors of one dtype is one kernel on a GPU, of mixed ones a kernel each. */
+  readonly #statistics: readonly (readonly Tensor[])[];
+  readonly #remembered: readonly (readonly Tensor[])[];
   readonly #learnsPatches: boolean;
 
   constructor(network: AnyModule, private readonly scaler: GradScaler, private readonly context: GuardContext) {
@@ -69,8 +100,9 @@ export class FiniteGuard {
     const baseEncoder = network instanceof MoCo ? network.baseEncoder : null;
     this.#learnsPatches =
       baseEncoder instanceof VisionTransformer && baseEncoder.patchEmbed.parameters().some((parameter) => parameter.requiresGrad);
-    this.#statistics = network.namedBuffers().map(([, buffer]) => buffer);
-    this.#remembered = torch.noGrad(() => this.#statistics.map((buffer) => torch.keep(buffer.clone())));
+    const buffers = network.namedBuffers().map(([, buffer]) => buffer);
+    this.#statistics = [...new Set(buffers.map(({ dtype }) => dtype))].map((dtype) => buffers.filter((buffer) => buffer.dtype === dtype));
+    this.#remembered = torch.noGrad(() => this.#statistics.map((group) => group.map((buffer) => torch.keep(buffer.clone()))));
   }
 
   /** Call before `forward`. */
@@ -79,51 +111,54 @@ export class FiniteGuard {
   }
 
   /**
-   * Returns the loss's value.
-   *
-   * @throws NonFiniteError
+   * Call between `backward` and the optimiser's step, with gradients that are no longer scaled: loss, norm of the gradients and norm of the
+   * weights are on their way then, in one read, the only one of a step.
    */
-  checkLoss(loss: Tensor, place: StepPlace): number {
-    const value = loss.item();
-    if (Number.isFinite(value)) return value;
-    throw this.#refuse("loss", `the loss is ${value}`, place);
+  look(output: Tensor): Findings {
+    const { device } = output;
+    return torch.noGrad(() => torch.scope(() => {
+      // The 2-norm of the weights, because it is read 15 times faster than the largest magnitude.
+      const norms = [gradientNorm(this.#parameters), totalNorm(this.#parameters)].map((norm) => norm.to(device));
+      return new Findings(torch.stack([output.detach(), ...norms]));
+    }));
   }
 
   /**
-   * Call between `backward` and the optimiser's step, with gradients that are no longer scaled. Returns their norm.
+   * Judges what {@link look} has found. Returns the loss and the gradients' norm.
    *
    * In float16 a gradient that overflowed under the scale is no fault: the scaler passes over that step and takes a smaller scale, so only
    * one that overflows without any scale left stops the run.
    *
    * @throws NonFiniteError
    */
-  checkUpdate(place: StepPlace): number {
-    const { norm, nonFinite } = checkGradients(this.#parameters);
+  judge(findings: Findings, place: StepPlace): { loss: number; gradientNorm: number } {
+    const [loss, norm, weights] = findings.take();
+    if (!Number.isFinite(loss)) throw this.#refuse("loss", `the loss is ${loss}`, place);
+    const nonFinite = Number.isFinite(norm) ? [] : nonFiniteGradients(this.#parameters);
     if (nonFinite.length > 0) {
-      if (this.scaler.getScale() > 1) return norm;
+      if (this.scaler.getScale() > 1) return { loss, gradientNorm: norm };
       const named = nonFinite.slice(0, NAMED).map((index) => this.#names[index]).join(", ");
       const more = nonFinite.length > NAMED ? ` and ${nonFinite.length - NAMED} more` : "";
       throw this.#refuse("gradient", `the gradient of ${named}${more} is not finite`, place);
     }
-    const weights = this.#weightNorm();
     if (!(place.lr * Math.max(1, norm, weights * Math.max(1, this.context.weightDecay)) < LARGEST_UPDATE)) {
       const norms = `weights of norm ${weights.toPrecision(3)} and gradients of norm ${norm.toPrecision(3)}`;
       throw this.#refuse("update", `${norms} would overflow in the next update`, place);
     }
-    return norm;
+    return { loss, gradientNorm: norm };
+  }
+
+  /** Looks and judges at once: holds the thread until the device is done. @throws NonFiniteError */
+  check(output: Tensor, place: StepPlace): { loss: number; gradientNorm: number } {
+    return this.judge(this.look(output), place);
   }
 
   dispose(): void {
-    for (const tensor of this.#remembered) tensor.dispose();
+    for (const tensor of this.#remembered.flat()) tensor.dispose();
   }
 
   [Symbol.dispose](): void {
     this.dispose();
-  }
-
-  /** Infinite from 1.8e19 on, where squares overflow. The 2-norm, because it is read 15 times faster than the largest magnitude. */
-  #weightNorm(): number {
-    return torch.noGrad(() => torch.scope(() => torch.linalgVectorNorm(torch.stack(torch._foreachNorm(this.#parameters, 2))).item()));
   }
 
   #refuse(what: NonFiniteError["what"], finding: string, place: StepPlace): NonFiniteError {
@@ -150,7 +185,7 @@ export class FiniteGuard {
     return causes;
   }
 
-  #copy(to: Tensor[], from: Tensor[]): void {
-    if (to.length > 0) torch.noGrad(() => torch._foreachCopy_(to, from));
+  #copy(to: readonly (readonly Tensor[])[], from: readonly (readonly Tensor[])[]): void {
+    torch.noGrad(() => to.forEach((group, i) => torch._foreachCopy_(group, from[i]!)));
   }
 }

@@ -4,10 +4,10 @@ import { createMoCo, type MoCo } from "../moco/index.js";
 import { GradScaler, learningRateAt, momentumAt } from "../optim/index.js";
 import type { EndEntry, RunEntry, StepEntry } from "../report/index.js";
 import * as torch from "../torch/index.js";
-import type { Tensor } from "../torch/index.js";
 import { findCheckpoint, requireFreshFolder, type Position } from "./checkpointFiles.js";
 import { FiniteGuard } from "./finiteGuard.js";
 import { beginWith, readEncoder } from "./initialWeights.js";
+import { chooseKernels } from "./kernels.js";
 import { createAutocast } from "./options.js";
 import {
   createOptimizer, isSaveDue, randomSeed, resolveOptions, trainingFacts, type PretrainOptions,
@@ -49,7 +49,7 @@ export interface PretrainResult {
  * With `out`, that folder gets a checkpoint per epoch, which PyTorch and upstream's programs open, and a log of every step.
  *
  * The same options and seed give the same weights, whatever the number of workers; a run that was stopped and resumed ends with the
- * weights, to the bit, of one that was not (for the same device and number of threads).
+ * weights, to the bit, of one that was not (for the same device and number of threads; on a GPU with `deterministic`).
  *
  * @throws OptionError; the errors of images, checkpoint and model, before training begins; NonFiniteError when it diverges
  * @example
@@ -62,6 +62,7 @@ export async function pretrain(options: PretrainOptions, hooks: PretrainHooks = 
   const recipe = resolveOptions(options);
   const { device, epochs } = recipe;
   torch.retainFreedMemory();
+  using _ = chooseKernels(recipe);
   if (recipe.threads !== null) torch.setNumThreads(recipe.threads);
 
   // Images and checkpoint first: what is wrong with them shows before any time goes into a network.
@@ -76,7 +77,7 @@ export async function pretrain(options: PretrainOptions, hooks: PretrainHooks = 
   await using loader = new TwoViewLoader(source, {
     batchSize: recipe.batchSize, imageSize: recipe.imageSize, cropMin: recipe.cropMin, augmentation: recipe.augmentation ?? {}, seed,
     threads: recipe.workers, exif: recipe.exif, cache: recipe.cacheImages, maxBad: recipe.maxBad, knownBad: saved?.knownBad(source.length),
-    augmentOn: recipe.augment === "gpu" ? device : undefined, pinMemory: device.startsWith("cuda"),
+    augmentOn: recipe.augment === "gpu" ? device : undefined, copyTo: device === "cpu" ? undefined : device,
   });
   const { stepsPerEpoch } = loader;
 
@@ -119,19 +120,23 @@ export async function pretrain(options: PretrainOptions, hooks: PretrainHooks = 
         optimizer.setLearningRate(lr);
         const place = { step: epoch * stepsPerEpoch + step, epoch, stepInEpoch: step, lr };
 
-        const { loss, gradientNorm } = torch.scope(() => {
-          const [x1, x2] = batch.views.map((view) => view.to({ device, nonBlocking: true })) as [Tensor, Tensor]; // each [N, 3, H, W]
+        using computing = torch.openScope(); // a scope that spans an await
+        const found = computing.run(() => {
+          const [x1, x2] = batch.views; // each [N, 3, H, W]
           guard.remember();
           const output = autocast(() => moco.forward(x1, x2, m)); // moves the momentum encoder towards the base encoder
-          const loss = guard.checkLoss(output, place);
           scaler.scale(output).backward();
           scaler.unscale_(optimizer);
-          const gradientNorm = guard.checkUpdate(place); // throws before a weight is touched
+          return guard.look(output);
+        });
+        await found.arrive(); // a GPU computes meanwhile, and this thread sees to the next batches
+        const { loss, gradientNorm } = guard.judge(found, place); // throws before a weight is touched
+        computing.run(() => {
           scaler.step(optimizer);
           scaler.update();
           optimizer.zeroGrad(); // here, so that the next forward pass has their memory
-          return { loss, gradientNorm };
         });
+        computing.close();
 
         const { waitMs: dataWaitMs, indices } = batch;
         recorder.step({ ...place, loss, momentum: m, gradientNorm, scale: scaler.getScale(), dataWaitMs }, indices.length, loader.bad);

@@ -80,6 +80,11 @@ export interface PretrainOptions {
   device?: string;
   /** Default: float16 on a GPU, as upstream, and float32 on the CPU. */
   precision?: Precision;
+  /**
+   * Only kernels that give the same bits in each run. Without it the same seed gives on a GPU the same images and crops, but weights that
+   * drift apart by roundings; the CPU always repeats itself. Default false.
+   */
+  deterministic?: boolean;
   /** Default: a random one, or that of the checkpoint that is resumed. */
   seed?: number;
   /** Threads of one operator on the CPU. Default: libtorch's choice. */
@@ -148,6 +153,7 @@ export function resolveOptions(options: PretrainOptions) {
     augment: options.augment ?? ("cpu" as const),
     device,
     precision: options.precision ?? (device === "cpu" ? "fp32" : "fp16"),
+    deterministic: options.deterministic ?? false,
     seed: options.seed ?? null,
     threads: options.threads ?? null,
     // Upstream's 0 means the training's own process; here there is always a thread.

@@ -3,6 +3,7 @@ import { benchmarkData } from "./data.js";
 import { benchmarkOperators } from "./ops.js";
 import type { BenchmarkOptions, BenchmarkResult } from "./result.js";
 import { benchmarkStep } from "./step.js";
+import { benchmarkStepGpu } from "./stepGpu.js";
 
 /** Benchmarks by name, as `moco bench NAME` takes them. */
 export const benchmarks: Readonly<Record<string, (options: BenchmarkOptions) => Promise<BenchmarkResult>>> = {
@@ -10,5 +11,6 @@ export const benchmarks: Readonly<Record<string, (options: BenchmarkOptions) => 
   data: benchmarkData,
   ops: benchmarkOperators,
   step: benchmarkStep,
+  "step-gpu": benchmarkStepGpu,
 };
 export { saveResult } from "./result.js";

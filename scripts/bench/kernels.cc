@@ -115,6 +115,7 @@ int main() {
       {"sharpness", [&] { step(Operation::Kind::kSharpness, 1.8); }},
       {"shear x", [&] { affine(shearX, Interpolation::kBilinear); }},
       {"shear x, cubic", [&] { affine(shearX, Interpolation::kBicubic); }},
+      {"translate y, cubic", [&] { affine({1, 0, 0, 0, 1, 90.7}, Interpolation::kBicubic); }},
       {"shear y", [&] { affine(shearY, Interpolation::kBilinear); }},
       {"shear y, cubic", [&] { affine(shearY, Interpolation::kBicubic); }},
       {"rotate", [&] { affine(rotation, Interpolation::kBilinear); }},

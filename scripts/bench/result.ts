@@ -7,7 +7,7 @@ import { version as libtorchVersion } from "../../lib/torch/index.js";
 export interface BenchmarkResult {
   name: string;
   date: string;
-  machine: { cpu: string; cores: number; memoryGiB: number; system: string; capability: string };
+  machine: { cpu: string; cores: number; memoryGiB: number; system: string; capability: string; gpu?: string; gpuMemoryGiB?: number };
   versions: Record<string, string>;
   settings: Record<string, unknown>;
   ratios: Record<string, number>;
@@ -24,6 +24,10 @@ export interface BenchmarkOptions {
   threads: number;
   rounds: number;
   quick: boolean;
+  /** Of step-gpu: architectures, or architectures and batches such as `vit_small:256`, separated by commas; all unless given. */
+  only?: string;
+  /** Of step-gpu: also beside `torch.compile`. Default true. */
+  compile?: boolean;
   /** Where a benchmark that writes files makes a temporary folder; the system's place for such files unless given. */
   dir?: string;
 }

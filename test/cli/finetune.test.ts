@@ -46,7 +46,7 @@ test("a run: progress on stderr, the result on stdout; --eval gives it again", a
   expect(outcome.stderr).toMatch(/^epoch 1\/2 {2}acc@1 .* {2}acc@5 .* {2}loss .* {2}average of the weights: acc@1 .* {2}acc@5 .* {2}loss .* {2}the best so far$/m);
   expect(outcome.code).toBe(0);
   const result = JSON.parse(outcome.stdout) as { acc1: number; acc5: number; average: object };
-  expect(result).toMatchObject({ reason: "finished", checkpoint: "one/checkpoint.pth.tar", out: "one", steps: 8, classes: 10, badImages: [], resume: null });
+  expect(result).toMatchObject({ reason: "finished", checkpoint: "one/checkpoint.pth.tar", best: "one/model_best.pth.tar", out: "one", steps: 8, classes: 10, badImages: [], resume: null });
   expect(readdirSync(join(root, "one")).sort()).toEqual(["checkpoint.pth.tar", "log.jsonl", "model_best.pth.tar"]);
   const { runs } = readRunLog(join(root, "one", "log.jsonl"));
   expect(runs[0]).toMatchObject({ images: 200, stepsPerEpoch: 4, options: { lr: (0.02 * 48) / 512, averageDecay: 0.9, dropPath: 0.1, imageSize: [16, 16] } });

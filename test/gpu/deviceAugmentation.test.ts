@@ -1,4 +1,4 @@
-import { describe, expect, test } from "@jest/globals";
+import { expect, test } from "@jest/globals";
 import { DeviceAugmentation } from "../../lib/data/augmentation/deviceAugmentation.js";
 import { onDevice, type HostBatch } from "../../lib/data/augmentation/deviceBatches.js";
 import type { PixelParameters } from "../../lib/data/augmentation/devicePlan.js";
@@ -6,11 +6,9 @@ import { RandomStream } from "../../lib/data/index.js";
 import * as torch from "../../lib/torch/index.js";
 import { drawPixelParameters } from "../support/pixelParameters.js";
 import { expectNoTensorsLeft } from "../support/tensorsLeft.js";
+import { onGpu } from "./onGpu.js";
 
 expectNoTensorsLeft();
-
-// Without a GPU these are counted as skipped.
-const onGpu = torch.cudaDeviceCount() > 0 ? describe : describe.skip;
 
 const random = new RandomStream({ seed: 5, epoch: 0, index: 0, stream: 0 });
 
@@ -65,30 +63,5 @@ onGpu("augmentation on a GPU", () => {
     // The device adds in another order.
     sums.flat().forEach((sum, i) => expect(sum.item()).toBeCloseTo(expected.flat()[i]!, 4));
     sums.flat().forEach((sum) => sum.dispose());
-  });
-});
-
-onGpu("streams of a GPU", () => {
-  test("run beside each other and wait for each other's events", () => {
-    const stream = torch.newStream("cuda", { highPriority: true });
-    const main = torch.currentStream("cuda:0");
-    expect(stream.device).toBe("cuda:0");
-    expect(stream.equals(main)).toBe(false);
-    using a = torch.ones([2048, 2048], { device: "cuda" });
-    stream.waitFor(main);
-    const product = torch.withStream(stream, () => {
-      expect(torch.currentStream("cuda").equals(stream)).toBe(true);
-      return torch.scope(() => Array.from({ length: 20 }, () => 0).reduce((x) => x.matmul(a).mul(1 / 2048), a));
-    });
-    expect(torch.currentStream("cuda").equals(main)).toBe(true);
-    using event = stream.record();
-    main.waitFor(event);
-    using sum = product.recordStream(main).sum();
-    product.dispose();
-    expect(sum.item()).toBe(2048 * 2048);
-    event.synchronize();
-    expect(event.query()).toBe(true);
-    stream.synchronize();
-    expect(stream.query()).toBe(true);
   });
 });

@@ -95,13 +95,13 @@ export function goldenInput(name: string): { data: Float32Array; shape: number[]
 }
 
 /** One forward pass in training mode, backward of sum(output * w), then a forward pass in evaluation mode. */
-export async function runGolden(name: string, precision: Precision): Promise<GoldenRun> {
+export async function runGolden(name: string, precision: Precision, device = "cpu"): Promise<GoldenRun> {
   const model = await goldenModel(name);
-  model.to(precision).train();
+  model.to(precision).to(device).train();
   try {
     return torch.scope(() => {
       const input = goldenInput(name);
-      const images = torch.tensor(input.data, input.shape).to(precision);
+      const images = torch.tensor(input.data, input.shape).to({ dtype: precision, device });
       const weights = readNpy<Float32Array>(`models/${name}/w.npy`);
       let features: Tensor;
       let tokens: Tensor | null = null;
@@ -113,7 +113,7 @@ export async function runGolden(name: string, precision: Precision): Promise<Gol
         features = model.forwardFeatures(images);
       }
       const output = model.head.forward(features);
-      const loss = output.mul(torch.tensor(weights.data, weights.shape).to(precision)).sum();
+      const loss = output.mul(torch.tensor(weights.data, weights.shape).to({ dtype: precision, device })).sum();
       loss.backward();
       const gradients = new Map<string, Float64Array>();
       for (const [key, parameter] of model.namedParameters()) if (parameter.grad) gradients.set(key, numbers(parameter.grad));

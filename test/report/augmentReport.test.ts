@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { describe, expect, test } from "@jest/globals";
 import sharp from "sharp";
 import { drawView, fitView, viewRecipes } from "../../lib/data/augmentation/augmentation.js";
+import { supervisedRecipe } from "../../lib/data/augmentation/supervisedRecipe.js";
 import { DataOptionError, imageNetNormalization, TwoViewLoader, type ImageSource, type ImageStream } from "../../lib/data/index.js";
 import { augmentPage } from "../../lib/report/augmentPage.js";
 import { ReportFileError, writeAugmentReport } from "../../lib/report/augmentReport.js";
@@ -259,6 +260,17 @@ describe("the file", () => {
     expect((await sharp(png).metadata()).format).toBe("png");
     expect(readdirSync(join(folder, "new")).sort()).toEqual(["views.HTML", "views.png"]);
     expect(await writeAugmentReport(one, null)).toMatchObject({ out: null, bytes: 0, total: 1 });
+  });
+
+  test("names RandAugment's operations, and what is erased, where a recipe has them", async () => {
+    const { randAugment, erasing } = supervisedRecipe({ randAugment: "rand-n3-p1", erasing: 1 });
+    const html = join(folder, "supervised.html");
+    const { images } = await writeAugmentReport(one, html, { imageSize: 24, augmentation: [{ randAugment, erasing }, {}] });
+    expect(images[0]!.views[0].operations).toHaveLength(3);
+    const page = readFileSync(html, "utf8");
+    for (const { name } of images[0]!.views[0].operations!) expect(page).toContain(name);
+    expect(page).toContain("3 operations of magnitude 10; view 2: none");
+    expect(page).toContain("erasing (not shown)");
   });
 
   test("is refused with another ending, and stays as it was when it cannot be written", async () => {

@@ -89,8 +89,8 @@ describe("each check", () => {
 
   test.each([NaN, Infinity])("refuses the loss %p", (value) => {
     withGuard((guard) => {
-      expect(() => guard.checkLoss(torch.tensor(value), place)).toThrow(`the loss is ${value}`);
-      expect(guard.checkLoss(torch.tensor(4.5), place)).toBe(4.5);
+      expect(() => guard.check(torch.tensor(value), place)).toThrow(`the loss is ${value}`);
+      expect(guard.check(torch.tensor(4.5), place)).toEqual({ loss: 4.5, gradientNorm: 0 });
     });
   });
 
@@ -99,7 +99,7 @@ describe("each check", () => {
       setGradient(moco, "base_encoder.blocks.1.attn.qkv.bias", NaN);
       setGradient(moco, "base_encoder.norm.weight", 1);
       try {
-        guard.checkUpdate(place);
+        guard.check(torch.tensor(1), place);
         throw new Error("should not come here");
       } catch (error) {
         expect(error).toBeInstanceOf(NonFiniteError);
@@ -112,11 +112,11 @@ describe("each check", () => {
   test("in float16 a gradient may overflow while there is scale left", () => {
     withGuard((guard, moco) => {
       setGradient(moco, "base_encoder.norm.weight", Infinity);
-      expect(guard.checkUpdate(place)).toBe(Infinity);
+      expect(guard.check(torch.tensor(1), place)).toEqual({ loss: 1, gradientNorm: Infinity });
     }, 65536);
     withGuard((guard, moco) => {
       setGradient(moco, "base_encoder.norm.weight", Infinity);
-      expect(() => guard.checkUpdate(place)).toThrow("not finite");
+      expect(() => guard.check(torch.tensor(1), place)).toThrow("not finite");
     }, 1);
   });
 
@@ -127,7 +127,7 @@ describe("each check", () => {
       const view = torch.full([4, 3, 16, 16], NaN);
       const loss = moco.forward(view, view, 0.99);
       expect(nonFiniteKeys(moco).length).toBeGreaterThan(0);
-      expect(() => guard.checkLoss(loss, place)).toThrow(NonFiniteError);
+      expect(() => guard.check(loss, place)).toThrow(NonFiniteError);
       expect(moco.namedBuffers().map(([, buffer]) => buffer.toArray())).toEqual(before);
       expect(nonFiniteKeys(moco)).toEqual([]);
     });
@@ -140,11 +140,11 @@ describe("each check", () => {
     withGuard((guard, moco) => {
       using optimizer = create(moco);
       for (const [name] of moco.baseEncoder.namedParameters()) setGradient(moco, `base_encoder.${name}`, 5);
-      guard.checkUpdate({ ...place, lr: 1e28 });
+      guard.check(torch.tensor(1), { ...place, lr: 1e28 });
       optimizer.setLearningRate(1e28);
       optimizer.step();
       expect(nonFiniteKeys(moco)).toEqual([]);
-      expect(() => guard.checkUpdate({ ...place, lr: 1e28 })).toThrow("would overflow");
+      expect(() => guard.check(torch.tensor(1), { ...place, lr: 1e28 })).toThrow("would overflow");
     });
   });
 });

@@ -15,7 +15,7 @@ export interface DeviceAugmentationOptions {
 }
 
 /** On the CPU they should fit its caches; other devices want much work per launch. */
-const defaultValuesAtOnce = (device: string): number => (device === "cpu" ? 2 ** 20 : 2 ** 25);
+const defaultValuesAtOnce = (device: string): number => (device === "cpu" ? 2 ** 20 : 2 ** 26);
 
 /**
  * Colour jitter, grayscale, blur, solarize, flip and normalisation of whole batches on a device: what remains for the CPU is to decode,

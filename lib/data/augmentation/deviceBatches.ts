@@ -1,13 +1,26 @@
 import { currentStream, newStream, scope, StreamEvent, withStream, type Stream, type Tensor } from "../../torch/index.js";
-import type { DeviceAugmentation } from "./deviceAugmentation.js";
 import type { PixelParameters } from "./devicePlan.js";
 import { DataOptionError } from "../errors.js";
 import type { Sample } from "../loading/epochSamples.js";
 import { prefetch } from "../loading/prefetch.js";
 
-/** Cropped pixels of a batch's views on the CPU, and what is to happen to them. */
+/** What a device does with a batch: augment crops (`DeviceAugmentation`), or nothing ({@link finished}). */
+export interface DeviceWork {
+  /** With its index, as tensors name theirs. */
+  readonly device: string;
+  /** Makes a view of what was copied to the device; runs on the current stream, without waiting for it. */
+  apply(copied: Tensor, parameters: readonly PixelParameters[]): Tensor;
+  dispose(): void;
+}
+
+/** For views that come finished from the CPU: they are copied, no more. */
+export function finished(device: string): DeviceWork {
+  return { device: currentStream(device).device, apply: (copied) => copied, dispose: () => undefined };
+}
+
+/** A batch's views on the CPU, and what is to happen to them. */
 export interface HostBatch {
-  /** uint8 [N, 3, H, W]; pinned, so that copying to a device does not hold the thread. */
+  /** uint8 [N, 3, H, W] of crops, float32 of finished views; pinned, so that copying to a device does not hold the thread. */
   views: readonly Tensor[];
   /** One for each row of each view. */
   parameters: readonly (readonly PixelParameters[])[];
@@ -18,7 +31,7 @@ export interface HostBatch {
   [Symbol.dispose](): void;
 }
 
-/** Augmented views on the device. */
+/** Finished views on the device. */
 export interface DeviceBatch {
   /** float32 [N, 3, H, W], normalised; the consumer disposes of them. */
   views: readonly Tensor[];
@@ -29,7 +42,7 @@ export interface DeviceBatch {
 }
 
 /**
- * Augments batches on a device, in a stream of their own, while the consumer's step for the batch before runs there. At most one batch
+ * Brings batches to a device and augments them there, in a stream of their own, while the consumer's step for the batch before runs there. At most one batch
  * waits on the device besides the consumer's. On the CPU everything happens in turn.
  *
  * The host batches are disposed of here in any case, and never before the device has read them.
@@ -41,13 +54,13 @@ export interface DeviceBatch {
  * @example for await (using batch of onDevice(hostBatches, new DeviceAugmentation("cuda"))) step(batch.views);
  */
 export async function* onDevice(
-  batches: AsyncIterable<HostBatch>, augmentation: DeviceAugmentation, consumer: Stream = currentStream(augmentation.device),
+  batches: AsyncIterable<HostBatch>, work: DeviceWork, consumer: Stream = currentStream(work.device),
 ): AsyncGenerator<DeviceBatch, void, undefined> {
-  if (consumer.device !== augmentation.device) {
-    const wanted = `${augmentation.device}, the augmentation's device`;
+  if (consumer.device !== work.device) {
+    const wanted = `${work.device}, the augmentation's device`;
     throw new DataOptionError(`the consumer's stream is on ${consumer.device}; give one of ${wanted}`);
   }
-  const stager = new Stager(augmentation);
+  const stager = new Stager(work);
   const drop = ({ views, done }: Staged): void => {
     views.forEach((view) => view.dispose());
     done.dispose();
@@ -75,13 +88,13 @@ interface Staged {
 /** Gives a stream the copies and kernels of batches. */
 class Stager {
   readonly stream: Stream;
-  readonly #augmentation: DeviceAugmentation;
+  readonly #work: DeviceWork;
   /** Batches that the device may still read. */
   #copying: { copied: StreamEvent; host: HostBatch }[] = [];
 
-  constructor(augmentation: DeviceAugmentation) {
-    this.#augmentation = augmentation;
-    this.stream = newStream(augmentation.device);
+  constructor(work: DeviceWork) {
+    this.#work = work;
+    this.stream = newStream(work.device);
   }
 
   async *all(batches: AsyncIterable<HostBatch>): AsyncGenerator<Staged, void, undefined> {
@@ -98,14 +111,14 @@ class Stager {
   }
 
   #stage(host: HostBatch): Staged {
-    const { device } = this.#augmentation;
+    const { device } = this.#work;
     const { parameters, samples, step } = host;
     return scope(() => withStream(this.stream, () => {
       const copied = new StreamEvent(device);
       this.#copying.push({ copied, host });
       const crops = host.views.map((view) => view.to({ device, nonBlocking: true }));
       copied.record(this.stream);
-      const views = crops.map((each, view) => this.#augmentation.apply(each, parameters[view]!));
+      const views = crops.map((each, view) => this.#work.apply(each, parameters[view]!));
       return { views, done: this.stream.record(), samples, step };
     }));
   }

@@ -7,7 +7,7 @@ import type { DecodedImage } from "../decoding/decodedImage.js";
 import { epochSamples, samplesPerRank, type EpochSamples, type Sample } from "./epochSamples.js";
 import { DeviceAugmentation } from "../augmentation/deviceAugmentation.js";
 import { requireDeviceRecipe } from "../augmentation/devicePlan.js";
-import { onDevice, type HostBatch } from "../augmentation/deviceBatches.js";
+import { finished, onDevice, type DeviceWork, type HostBatch } from "../augmentation/deviceBatches.js";
 import { DataOptionError, TooManyBadImagesError, type BadImage } from "../errors.js";
 import type { ImageInput } from "../imageInput.js";
 import { ImagePool, type Rendering } from "../imagePool.js";
@@ -50,13 +50,15 @@ export interface ViewLoaderOptions {
    * Default: none; the image threads do it all.
    */
   augmentOn?: string;
-  /** Page-locked memory for the views, from which a GPU copies without holding the thread. Default: where `augmentOn` is a GPU. */
+  /** A device that gets the views, finished by the image threads, in a stream of its own, such as `"cuda"`. Default: they stay on the CPU. */
+  copyTo?: string;
+  /** Page-locked memory for the views, from which a GPU copies without holding the thread. Default: where they go to a GPU. */
   pinMemory?: boolean;
 }
 
 /** One step's worth of images. */
 export interface ViewBatch<Views extends readonly Tensor[] = readonly Tensor[]> {
-  /** Float32 [N, 3, H, W] each, normalised, on the CPU or on the device that augments. */
+  /** Float32 [N, 3, H, W] each, normalised, on the CPU or on the device that augments or gets them. */
   views: Views;
   /** Class indices, row by row; null where the data set has none. */
   labels: (number | null)[];
@@ -100,6 +102,8 @@ export class ViewLoader<Views extends readonly Tensor[] = readonly Tensor[]> {
   readonly #buffers: ViewBuffers;
   /** Null where the image threads do it all. */
   readonly #augmentation: DeviceAugmentation | null;
+  /** What brings the batches to a device; null where they stay on the CPU. */
+  readonly #deviceWork: DeviceWork | null;
   readonly #bad = new Map<number, BadImage>();
   /** Whether `bad` is known to be complete for epochs that begin in their middle. */
   readonly #trustsBad: boolean;
@@ -115,7 +119,8 @@ export class ViewLoader<Views extends readonly Tensor[] = readonly Tensor[]> {
    */
   constructor(source: ImageSource | ImageStream, readonly recipes: readonly ViewRecipe[], options: ViewLoaderOptions) {
     const { batchSize, imageSize, seed, maxBad = 0.01, rank = 0, worldSize = 1, cache = false, exif = false, dropLast = true, repeats = 1 } = options;
-    const { augmentOn, pinMemory: pinned = augmentOn?.startsWith("cuda") ?? false } = options;
+    const { augmentOn, copyTo = augmentOn } = options;
+    const { pinMemory: pinned = copyTo?.startsWith("cuda") ?? false } = options;
     const atLeastOne = (name: string, value: number): number => {
       if (!Number.isInteger(value) || value < 1) throw new DataOptionError(`${name} is ${value}; give a whole number from 1`);
       return value;
@@ -148,6 +153,7 @@ export class ViewLoader<Views extends readonly Tensor[] = readonly Tensor[]> {
     this.#cache = cache ? new Map() : null;
     this.#cacheRoom = Math.min(totalmem(), constrainedMemory() || Infinity) / 4;
     this.#augmentation = augmentOn === undefined ? null : new DeviceAugmentation(augmentOn);
+    this.#deviceWork = this.#augmentation ?? (copyTo === undefined ? null : finished(copyTo));
     const shape: ViewShape = { views: recipes.length, height, width, dtype: this.#augmentation ? "uint8" : "float32", pinned };
     this.#buffers = new ViewBuffers(batchSize, shape, prefetch + 1);
     this.pool = new ImagePool(options.threads);
@@ -168,7 +174,7 @@ export class ViewLoader<Views extends readonly Tensor[] = readonly Tensor[]> {
   async *epoch(epoch: number, startStep = 0): AsyncGenerator<ViewBatch<Views>, void, undefined> {
     if (this.#closed) throw new Error("the loader is closed; make another");
     const made = this.#batches(epoch, startStep);
-    const batches = this.#augmentation ? onDevice(made, this.#augmentation) : made;
+    const batches = this.#deviceWork ? onDevice(made, this.#deviceWork) : made;
     this.#running.add(batches);
     try {
       for (;;) {
@@ -196,7 +202,7 @@ export class ViewLoader<Views extends readonly Tensor[] = readonly Tensor[]> {
     await Promise.all([...this.#running].map((batches) => batches.return(undefined)));
     this.pool.close();
     this.#buffers.close();
-    this.#augmentation?.dispose();
+    this.#deviceWork?.dispose();
     this.#cache?.clear();
   }
 

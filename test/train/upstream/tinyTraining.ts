@@ -5,9 +5,11 @@ import { ResNet, VisionTransformer } from "../../../lib/models/index.js";
 import { AdamW, GradScaler, LARS, learningRateAt, momentumAt } from "../../../lib/optim/index.js";
 import * as torch from "../../../lib/torch/index.js";
 import type { DType, Tensor } from "../../../lib/torch/index.js";
+import { pretrain } from "../../../lib/train/pretrain.js";
 import { trainingStateValue, type RunFacts, type Trainee } from "../../../lib/train/trainingState.js";
 import type { Position } from "../../../lib/train/checkpointFiles.js";
 import { numbers } from "../../support/digest.js";
+import { fixturePath } from "../../support/fixtures.js";
 import { formulaUnit } from "../../support/formula.js";
 
 /** What `run_upstream.py` takes as sizes, by the architecture's name. */
@@ -60,6 +62,18 @@ export function encoderOf(arch: Arch): (numClasses: number) => VisionTransformer
   return (numClasses) => new VisionTransformer({ imageSize, patchSize, embedDim, depth, numHeads, numClasses, stopGradConv1: stop });
 }
 
+/** Two epochs of a real run on photographs; returns the path of its checkpoint. */
+export async function pretrainHere(out: string, training: TinyTraining): Promise<string> {
+  const { options, batches } = training;
+  const { moco, checkpoint } = await pretrain({
+    data: fixturePath("augment/files"), encoder: encoderOf(training.arch), arch: archName(training), imageSize: batches.image,
+    optimizer: options.optimizer, baseLr: options.lr, weightDecay: options.wd, temperature: options["moco-t"], mCos: true,
+    dim: 8, mlpDim: 16, batchSize: 4, epochs: 2, warmupEpochs: 1, seed: 3, workers: 1, threads: 1, device: "cpu", maxBad: 0.5, out,
+  });
+  moco.dispose();
+  return checkpoint!;
+}
+
 /** A new training; its random weights do not matter, as a checkpoint replaces them. */
 export function buildTrainee({ arch, options, scaler }: TinyTraining, dtype: DType): Trainee {
   const moco = createMoCo({
@@ -86,7 +100,7 @@ export async function save(path: string, trainee: Trainee, position: Position, t
 }
 
 /** The batch of a step, the same in `run_upstream.py`. */
-function views({ seed, size, image }: Batches, step: number, dtype: DType): [Tensor, Tensor] {
+export function views({ seed, size, image }: Batches, step: number, dtype: DType): [Tensor, Tensor] {
   const view = (number: number): Tensor =>
     torch.tensor(formulaUnit(`x${number}_${step}`, seed, size * 3 * image * image), [size, 3, image, image]).to(dtype);
   return [view(1), view(2)];

@@ -7,12 +7,10 @@ import { disposeTensors, OrderedDict, readCheckpoint, writeCheckpoint } from "..
 import { SGD } from "../../../lib/optim/index.js";
 import * as torch from "../../../lib/torch/index.js";
 import type { Tensor } from "../../../lib/torch/index.js";
-import { pretrain } from "../../../lib/train/pretrain.js";
 import { SavedTraining } from "../../../lib/train/trainingState.js";
 import { maxAbsolute, numbers } from "../../support/digest.js";
-import { fixturePath } from "../../support/fixtures.js";
 import { runPython, testUpstream } from "../../support/python.js";
-import { archName, buildTrainee, disposeTrainee, encoderOf, save, trainEpochs, valuesOf, type TinyTraining } from "./tinyTraining.js";
+import { archName, buildTrainee, disposeTrainee, pretrainHere, save, trainEpochs, valuesOf, type TinyTraining } from "./tinyTraining.js";
 import { canRunUpstream, runUpstream } from "./upstream.js";
 
 const shared = { "moco-m": 0.99, "moco-dim": 8, "moco-mlp-dim": 16, epochs: 4, "warmup-epochs": 1, "batch-size": 4 };
@@ -29,18 +27,6 @@ const resnet: TinyTraining = {
   scaler: false,
 };
 const trainings: [string, TinyTraining][] = [["ViT with AdamW", vit], ["ResNet with LARS", resnet]];
-
-/** Two epochs of a real run on photographs; returns the path of its checkpoint. */
-async function pretrainHere(out: string, training: TinyTraining): Promise<string> {
-  const { options, batches } = training;
-  const { moco, checkpoint } = await pretrain({
-    data: fixturePath("augment/files"), encoder: encoderOf(training.arch), arch: archName(training), imageSize: batches.image,
-    optimizer: options.optimizer, baseLr: options.lr, weightDecay: options.wd, temperature: options["moco-t"], mCos: true,
-    dim: 8, mlpDim: 16, batchSize: 4, epochs: 2, warmupEpochs: 1, seed: 3, workers: 1, threads: 1, device: "cpu", maxBad: 0.5, out,
-  });
-  moco.dispose();
-  return checkpoint!;
-}
 
 interface UpstreamCheckpoint {
   epoch: number;

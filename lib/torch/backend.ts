@@ -1,0 +1,59 @@
+import { native } from "../native.js";
+import { parseDevice } from "./device.js";
+
+/** How libtorch chooses kernels; what is left out stays as it is. */
+export interface BackendFlags {
+  /** Let matrix products and convolutions of float32 on a GPU round their inputs to TF32's 10 bits. libtorch's default: convolutions only. */
+  tf32?: boolean;
+  /** Let cuDNN try its algorithms for each new size of a convolution and keep the fastest. Which one wins may differ from run to run. */
+  cudnnBenchmark?: boolean;
+  /**
+   * Only kernels that give the same bits each time; an operator that has none throws. cuBLAS keeps its part of it where the environment has
+   * `CUBLAS_WORKSPACE_CONFIG=:4096:8` before the first matrix product on a GPU.
+   */
+  deterministic?: boolean;
+  /** Kernels that scaled dot-product attention may take on a GPU; all by default. */
+  flashAttention?: boolean;
+  memoryEfficientAttention?: boolean;
+  cudnnAttention?: boolean;
+}
+
+/** Sets how libtorch chooses kernels, for the whole process. */
+export function setBackendFlags(flags: BackendFlags): void {
+  for (const [name, on] of Object.entries(flags)) if (on !== undefined) native.setBackendFlag(name, on as boolean);
+}
+
+/** Memory of a device in bytes: in tensors, and held by libtorch for them, each now and at most since {@link resetPeakDeviceMemory}. */
+export interface DeviceMemory {
+  allocated: number;
+  peakAllocated: number;
+  reserved: number;
+  peakReserved: number;
+}
+
+/**
+ * The memory that libtorch holds on a GPU.
+ *
+ * @throws RangeError for the CPU, whose memory is the process's: see `memory()`
+ */
+export function deviceMemory(device: string): DeviceMemory {
+  requireOwnMemory("deviceMemory", device);
+  const [allocated, peakAllocated, reserved, peakReserved] = native.deviceMemory(device) as [number, number, number, number];
+  return { allocated, peakAllocated, reserved, peakReserved };
+}
+
+/** Lets the peaks of {@link deviceMemory} start again from what is held now. */
+export function resetPeakDeviceMemory(device: string): void {
+  requireOwnMemory("resetPeakDeviceMemory", device);
+  native.resetPeakDeviceMemory(device);
+}
+
+/** Gives memory that no tensor of a GPU uses back to the driver, for other processes. */
+export function releaseDeviceMemory(device: string): void {
+  requireOwnMemory("releaseDeviceMemory", device);
+  native.releaseDeviceMemory(device);
+}
+
+function requireOwnMemory(operator: string, device: string): void {
+  if (parseDevice(device).type === 0) throw new RangeError(`${operator}: the CPU's memory is the process's own; see memory()`);
+}

@@ -1,0 +1,281 @@
+"""PyTorch's sides of the step benchmark on a GPU: upstream's own classes from a checkout as its training loop drives them, or the same recipe
+written anew for speed. One request for each line of input, one line of JSON in answer."""
+import functools
+import gc
+import json
+import os
+import sys
+import tempfile
+import time
+import warnings
+
+warnings.filterwarnings("ignore")
+side, upstream = json.loads(sys.argv[1]).values()
+os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+
+import torch
+import torch.nn.functional as F
+import torchvision.models
+from torch import nn
+
+device = torch.device("cuda:0")
+torch.backends.cudnn.benchmark = True
+
+
+class Upstream:
+    """main_moco.py's training step: DistributedDataParallel, SyncBatchNorm, float16 autocast, GradScaler, the loss read twice."""
+
+    def __init__(self, arch, batch, optimizer, stop_grad, **_):
+        import moco.builder
+        import moco.optimizer
+        import vits
+
+        if arch.startswith("vit"):
+            model = moco.builder.MoCo_ViT(functools.partial(getattr(vits, arch), stop_grad_conv1=stop_grad), 256, 4096, 0.2)
+        else:
+            model = moco.builder.MoCo_ResNet(functools.partial(getattr(torchvision.models, arch), zero_init_residual=True), 256, 4096, 1.0)
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(model).cuda(0)
+        self.model = nn.parallel.DistributedDataParallel(model, device_ids=[0])
+        if optimizer == "adamw":
+            self.optimizer = torch.optim.AdamW(self.model.parameters(), 1e-4, weight_decay=0.1)
+        else:
+            self.optimizer = moco.optimizer.LARS(self.model.parameters(), 0.1, weight_decay=1e-6, momentum=0.9)
+        self.scaler = torch.cuda.amp.GradScaler()
+        self.model.train()
+
+    def step(self, x1, x2):
+        with torch.cuda.amp.autocast(True):
+            loss = self.model(x1, x2, 0.99)
+        value = loss.item()
+        loss.item()
+        self.optimizer.zero_grad()
+        self.scaler.scale(loss).backward()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return value
+
+
+class Attention(nn.Module):
+    def __init__(self, dim, heads):
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(self, x):
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        return self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+
+
+class Block(nn.Module):
+    def __init__(self, dim, heads):
+        super().__init__()
+        self.norm1, self.norm2 = nn.LayerNorm(dim, 1e-6), nn.LayerNorm(dim, 1e-6)
+        self.attn = Attention(dim, heads)
+        self.mlp = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
+
+    def forward(self, x):
+        x = x + self.attn(self.norm1(x))
+        return x + self.mlp(self.norm2(x))
+
+
+class ViT(nn.Module):
+    def __init__(self, dim, depth, conv_stem, stop_grad):
+        super().__init__()
+        if conv_stem:
+            layers, channels = [], [3, dim // 8, dim // 4, dim // 2, dim]
+            for before, after in zip(channels, channels[1:]):
+                layers += [nn.Conv2d(before, after, 3, 2, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU(True)]
+            self.stem = nn.Sequential(*layers, nn.Conv2d(dim, dim, 1)).to(memory_format=torch.channels_last)
+        else:
+            self.stem = nn.Conv2d(3, dim, 16, 16).requires_grad_(not stop_grad)
+        self.conv_stem = conv_stem
+        self.cls = nn.Parameter(torch.zeros(1, 1, dim))
+        self.register_buffer("positions", torch.randn(1, 197, dim) * 0.02)
+        self.blocks = nn.Sequential(*[Block(dim, 12) for _ in range(depth)])
+        self.norm = nn.LayerNorm(dim, 1e-6)
+        self.dim = dim
+
+    def forward(self, views):
+        if self.conv_stem:  # BatchNorm sees one view at a time
+            patches = torch.cat([self.stem(view.contiguous(memory_format=torch.channels_last)) for view in views.chunk(2)])
+        else:
+            patches = self.stem(views)
+        patches = patches.flatten(2).transpose(1, 2)
+        x = torch.cat([self.cls.expand(len(patches), -1, -1), patches], 1) + self.positions
+        return self.norm(self.blocks(x)[:, 0])
+
+
+class ResNet(nn.Module):
+    def __init__(self, arch):
+        super().__init__()
+        self.net = getattr(torchvision.models, arch)(zero_init_residual=True).to(memory_format=torch.channels_last)
+        self.dim = self.net.fc.in_features
+        self.net.fc = nn.Identity()
+
+    def forward(self, views):
+        return torch.cat([self.net(view) for view in views.contiguous(memory_format=torch.channels_last).chunk(2)])
+
+
+class Head(nn.Module):
+    """Linear layers see both views at once, BatchNorm one after the other."""
+
+    def __init__(self, sizes, last_norm):
+        super().__init__()
+        self.linears = nn.ModuleList(nn.Linear(a, b, bias=False) for a, b in zip(sizes, sizes[1:]))
+        self.norms = nn.ModuleList(
+            nn.BatchNorm1d(b, affine=i < len(sizes) - 2) for i, b in enumerate(sizes[1:]) if last_norm or i < len(sizes) - 2)
+
+    def forward(self, x):
+        for i, linear in enumerate(self.linears):
+            x = linear(x)
+            if i < len(self.norms):
+                x = torch.cat([self.norms[i](view) for view in x.chunk(2)])
+            if i < len(self.linears) - 1:
+                x = F.relu(x)
+        return x
+
+
+class Tuned:
+    """The recipe with bfloat16, fused attention, both views as one batch, fused optimisers and no value read back; optionally compiled."""
+
+    def __init__(self, arch, batch, optimizer, stop_grad, compile=None, **_):
+        self.temperature = 0.2 if arch.startswith("vit") else 1.0
+
+        def encoder():
+            if arch.startswith("vit"):
+                conv = "conv" in arch
+                return ViT(768 if "base" in arch else 384, 11 if conv else 12, conv, stop_grad)
+            return ResNet(arch)
+
+        def network():
+            body = encoder()
+            sizes = [body.dim, 4096, 4096, 256] if arch.startswith("vit") else [body.dim, 4096, 256]
+            return nn.Sequential(body, Head(sizes, True)).to(device)
+
+        self.base, self.momentum = network(), network().requires_grad_(False)
+        self.momentum.load_state_dict(self.base.state_dict())
+        self.predictor = Head([256, 4096, 256], arch.startswith("vit")).to(device)
+        self.pair = [list(self.momentum.parameters()), list(self.base.parameters())]
+        self.learned = [p for net in (self.base, self.predictor) for p in net.parameters() if p.requires_grad]
+        self.fused = torch.optim.AdamW(self.learned, 1e-4, weight_decay=0.1, fused=True) if optimizer == "adamw" else None
+        self.buffers = [torch.zeros_like(p) for p in self.learned]
+        self.loss = torch.compile(self.forward, mode=compile) if compile else self.forward
+
+    def forward(self, views):
+        with torch.autocast("cuda", torch.bfloat16):
+            q = self.predictor(self.base(views))
+            with torch.no_grad():
+                k = self.momentum(views)
+        q, k = F.normalize(q.float(), dim=1), F.normalize(k.float(), dim=1)
+        (q1, q2), (k1, k2) = q.chunk(2), k.chunk(2)
+        labels = torch.arange(len(q1), device=device)
+        losses = [F.cross_entropy(a @ b.t() / self.temperature, labels) for a, b in ((q1, k2), (q2, k1))]
+        return 2 * self.temperature * (losses[0] + losses[1])
+
+    def step(self, x1, x2):
+        torch.compiler.cudagraph_mark_step_begin()
+        with torch.no_grad():
+            torch._foreach_lerp_(*self.pair, 0.01)
+        loss = self.loss(torch.cat([x1, x2]))
+        loss.backward()
+        if self.fused:
+            self.fused.step()
+        else:
+            self.lars()
+        for p in self.learned:
+            p.grad = None
+        return loss
+
+    @torch.no_grad()
+    def lars(self):
+        wide = [p for p in self.learned if p.ndim > 1]
+        directions = torch._foreach_add([p.grad for p in wide], wide, alpha=1e-6)
+        sizes, lengths = torch.stack(torch._foreach_norm(wide)), torch.stack(torch._foreach_norm(directions))
+        ratios = torch.where((sizes > 0) & (lengths > 0), 0.001 * sizes / lengths, torch.ones_like(sizes))
+        torch._foreach_mul_(directions, list(ratios.unbind()))
+        scaled = iter(directions)
+        gradients = [next(scaled) if p.ndim > 1 else p.grad for p in self.learned]
+        torch._foreach_mul_(self.buffers, 0.9)
+        torch._foreach_add_(self.buffers, gradients)
+        torch._foreach_add_(self.learned, self.buffers, alpha=-0.1)
+
+
+def matrix_product():
+    """TFLOP/s of a large bfloat16 product on random numbers: what MFU is a fraction of."""
+    n = 8192
+    a, b = (torch.randn(n, n, device=device, dtype=torch.bfloat16) for _ in range(2))
+    seconds = []
+    for _ in range(15):
+        torch.cuda.synchronize()
+        start = time.perf_counter()
+        for _ in range(10):
+            a @ b
+        torch.cuda.synchronize()
+        seconds.append((time.perf_counter() - start) / 10)
+    return 2 * n**3 / sorted(seconds)[len(seconds) // 2] / 1e12
+
+
+def profile(steps):
+    """Milliseconds of a step on the GPU by kind of kernel."""
+    from torch.profiler import ProfilerActivity, profile as record
+
+    with record(activities=[ProfilerActivity.CUDA, ProfilerActivity.CPU]) as recorded:
+        for _ in range(steps):
+            training.step(*views)
+        torch.cuda.synchronize()
+    kernels = [(e.key, e.self_device_time_total / steps / 1000, e.count / steps) for e in recorded.key_averages() if e.device_type.name == "CUDA"]
+    kernels.sort(key=lambda each: -each[1])
+    return {"totalMs": sum(ms for _, ms, _ in kernels), "launches": sum(n for _, _, n in kernels),
+            "kernels": [{"name": name[:90], "ms": round(ms, 3), "count": n} for name, ms, n in kernels[:30]]}
+
+
+if side == "upstream":
+    sys.path.insert(0, upstream)
+    rendezvous = os.path.join(tempfile.mkdtemp(), "store")
+    torch.distributed.init_process_group("nccl", init_method=f"file://{rendezvous}", world_size=1, rank=0)
+
+training, views = None, None
+for line in sys.stdin:
+    request = json.loads(line)
+    what = request.pop("do")
+    answer = {}
+    try:
+        if what == "machine":
+            properties = torch.cuda.get_device_properties(0)
+            answer = {"gpu": properties.name, "gpuMemoryGiB": round(properties.total_memory / 2**30), "matrixProductTflops": matrix_product()}
+        elif what == "setup":
+            torch.manual_seed(0)
+            torch._dynamo.reset()
+            torch.cuda.reset_peak_memory_stats()
+            start = time.perf_counter()
+            training = (Upstream if side == "upstream" else Tuned)(**request)
+            size = request["imageSize"]
+            views = [torch.randn(request["batch"], 3, size, size, device=device) for _ in range(2)]
+            for _ in range(request["warmup"]):
+                loss = training.step(*views)
+            torch.cuda.synchronize()
+            answer = {"seconds": time.perf_counter() - start, "loss": float(loss)}
+        elif what == "measure":
+            torch.cuda.synchronize()
+            start = time.perf_counter()
+            for _ in range(request["steps"]):
+                loss = training.step(*views)
+            torch.cuda.synchronize()
+            answer = {"seconds": (time.perf_counter() - start) / request["steps"], "loss": float(loss),
+                      "peakBytes": torch.cuda.max_memory_allocated(), "reservedBytes": torch.cuda.max_memory_reserved()}
+        elif what == "profile":
+            answer = profile(request["steps"])
+        elif what == "drop":
+            training, views, loss = None, None, None
+            torch._dynamo.reset()
+            gc.collect()
+            torch.cuda.synchronize()
+            torch.cuda.empty_cache()
+    except torch.cuda.OutOfMemoryError:
+        answer = {"outOfMemory": True}
+    if "outOfMemory" in answer:  # here, where the exception no longer holds the step's tensors
+        training, views, loss = None, None, None
+        gc.collect()
+        torch.cuda.empty_cache()
+    print(json.dumps(answer), flush=True)
