@@ -75,6 +75,7 @@ export async function linearProbe(options: LinearProbeOptions, hooks: LinearProb
   torch.manualSeed(seed);
   const heads = new LinearHeads({ ...recipe, featureDim: encoder.featureDim, numClasses });
   const race = new HeadRace(heads);
+  // The model that is saved has the classifier that is ahead; without a sweep there is only one.
   const trainee: SupervisedTrainee = { model: encoder, optimizer: race.leader.optimizer };
   const lead = (): void => {
     encoder.head = race.leader.linear;
@@ -83,7 +84,9 @@ export async function linearProbe(options: LinearProbeOptions, hooks: LinearProb
   lead();
   await using recorder = new SupervisedRecorder(recipe.evaluate ? null : recipe.out, hooks);
   try {
-    const extractor = new FeatureExtractor(encoder, { imageSize: inputSize(encoder, recipe.imageSize), device, precision: recipe.precision });
+    const extractor = new FeatureExtractor(encoder, {
+      imageSize: inputSize(encoder, recipe.imageSize), batchSize: device === "cpu" ? 64 : 256, device, precision: recipe.precision,
+    });
     const data: ProbeData = { source: train, classes, extractor, recipe, seed };
     const told = (part: "train" | "val") => (done: number, images: number) => hooks.onFeatures?.(done, images, part);
     const notes = [...start.notes, ...(saved?.compareClasses(encoder.headKey, numClasses, classes) ?? [])];
@@ -116,14 +119,16 @@ export async function linearProbe(options: LinearProbeOptions, hooks: LinearProb
     for (const each of saved?.restore(trainee) ?? []) notes.push(`begins anew: ${each}`);
     if (saved !== null) notes.push(...race.restore(saved.path, saved.value[HEADS_KEY]));
     lead();
-    const from: Position = saved?.position ?? { epoch: recipe.startEpoch, step: 0 };
+    const from: Position = saved?.position ?? { epoch: recipe.pretrained === null ? recipe.startEpoch : 0, step: 0 };
+    if (saved === null && recipe.startEpoch > from.epoch) notes.push("a classifier of a pretrained encoder begins with epoch 0, whatever the start epoch");
     const [resumedFrom, bestAcc1] = [saved?.path ?? null, saved?.bestAcc1 ?? 0];
     saved?.dispose();
     if (from.epoch >= epochs) notes.push(`nothing is left to do: ${from.epoch} of ${epochs} epochs are done; ask for more epochs`);
     for (const note of notes) hooks.onWarning?.(note);
     await recorder.start({
-      facts, options: { data: typeof options.data === "string" ? options.data : null, ...recipe, arch, seed, numClasses }, device, epochs, start: from, resumedFrom, bestAcc1, classes,
-      knownBad: recipe.cacheFeatures ? 0 : batches.bad.length, background: recipe.saveInBackground, further: () => ({ [HEADS_KEY]: race.state() }),
+      facts, options: { data: typeof options.data === "string" ? options.data : null, ...recipe, arch, seed, numClasses }, device, epochs,
+      start: from, resumedFrom, bestAcc1, knownBad: recipe.cacheFeatures ? 0 : batches.bad.length, classes,
+      background: recipe.saveInBackground, further: () => ({ [HEADS_KEY]: race.state() }),
     }, trainee);
 
     using judged = new Judged(() => validationFeatures({ ...data, source: val }, told("val"), hooks.signal));
@@ -131,6 +136,7 @@ export async function linearProbe(options: LinearProbeOptions, hooks: LinearProb
     let evaluation: Omit<Evaluation, "bad"> | null = null;
     let stop: "interrupted" | "stop-after" | null = null;
     const wish = (): typeof stop => (hooks.signal?.aborted ? "interrupted" : steps === recipe.stopAfter ? "stop-after" : null);
+
     for (let { epoch, step } = from; epoch < epochs && stop === null; epoch++, step = 0) {
       for await (using batch of batches.epoch(epoch, step)) {
         const place = { step: epoch * stepsPerEpoch + step, epoch, stepInEpoch: step };

@@ -28,7 +28,7 @@ export interface LinearProbeOptions {
 
   /** Default 90. */
   epochs?: number;
-  /** First epoch, counted from 0; a checkpoint that is resumed knows better. Default 0. */
+  /** First epoch, counted from 0. As upstream, only without `pretrained`, and a checkpoint that is resumed knows better. Default 0. */
   startEpoch?: number;
   /** Default 1024. */
   batchSize?: number;

@@ -10,7 +10,7 @@ import * as torch from "../../lib/torch/index.js";
 import { evaluateClassifier } from "../../lib/train/evaluateClassifier.js";
 import { FeatureError } from "../../lib/train/features.js";
 import { FrozenWeightsError, requireFrozen } from "../../lib/train/frozenWeights.js";
-import { InitialWeightsError } from "../../lib/train/initialWeights.js";
+import { InitialWeightsError, readEncoder } from "../../lib/train/initialWeights.js";
 import { OptionError } from "../../lib/train/options.js";
 import { writeDigits } from "../support/digits.js";
 import { fixturePath } from "../support/fixtures.js";
@@ -138,6 +138,16 @@ describe("a run that was stopped and resumed ends with the same bytes", () => {
     expect(checkpointOf(out).equals(checkpointOf(whole))).toBe(true);
   });
 
+  test("by a signal while it computes features once: nothing is left, and nothing was lost", async () => {
+    const out = folder();
+    const stop = new AbortController();
+    const { result } = await runProbe({ data: digits, pretrained, out, cacheFeatures: true, featureMemory: 0 }, {
+      signal: stop.signal, onFeatures: () => stop.abort("SIGINT"),
+    });
+    expect([result.reason, result.steps, result.checkpoint, readdirSync(out)]).toEqual(["interrupted", 0, null, []]);
+    await runProbe({ data: digits, pretrained, out, cacheFeatures: true, featureMemory: 0 });
+  });
+
   test("with images that cannot be read", async () => {
     const torn = join(root, "torn");
     cpSync(digits, torn, { recursive: true });
@@ -257,6 +267,20 @@ describe("upstream's checkpoint", () => {
     disposeTensors(saved);
     expect(readdirSync(out)).not.toContain("model_best.pth.tar");
   });
+});
+
+test("the start epoch counts without a pretrained encoder only, as upstream", async () => {
+  const begun = await runProbe({ data: digits, pretrained, epochs: 2, startEpoch: 1, stopAfter: 1 });
+  expect([begun.steps[0]!.epoch, begun.warnings]).toEqual([0, expect.arrayContaining([expect.stringMatching(/begins with epoch 0/)])]);
+  const random = await runProbe({ data: digits, arch: "resnet18", imageSize: 32, epochs: 2, startEpoch: 1, stopAfter: 1 });
+  expect(random.steps[0]!.epoch).toBe(1);
+});
+
+test("what it leaves is an encoder for others", async () => {
+  using read = await readEncoder(whole);
+  expect([read.file, read.recognised.kind, read.spec.numHeads, read.recognised.numClasses]).toEqual([
+    join(whole, "checkpoint.pth.tar"), "linear-probe", 3, 10,
+  ]);
 });
 
 test("any checkpoint that convert reads is a beginning", async () => {
