@@ -57,6 +57,12 @@ export function calmOpenMP(): void {
   if (process.env.OMP_WAIT_POLICY === undefined) process.env.GOMP_SPINCOUNT ??= "1000";
 }
 
+/** `CUDA_VISIBLE_DEVICES`, where it leaves no GPU visible, or null. */
+export function hiddenGpus(environment: Environment = process.env): string | null {
+  const visible = environment.CUDA_VISIBLE_DEVICES;
+  return visible !== undefined && /^(\s*|-1\b.*|none|void|NoDevFiles)$/i.test(visible) ? visible : null;
+}
+
 /**
  * Gives cuBLAS a workspace of fixed size, without which its products may differ from run to run; to be called before the first matrix product
  * on a GPU, as cuBLAS reads this once. What the user has set stays.

@@ -1,9 +1,24 @@
 /** MoCo v3 on libtorch: train an image encoder without labels, and use it. */
 export { createMoCo, MoCo, type CreateMoCoOptions } from "./moco/index.js";
 export { createModel, architectures, type CreateModelOptions } from "./models/index.js";
-export { Embedder, EmbedError, type EmbedderOptions } from "./train/embedder.js";
+export { Embedder, type EmbedderOptions, type EmbedOptions } from "./train/embedder/embedder.js";
+export { EmbedderClosedError, EmbedError, EmbedQueueFullError } from "./train/embedder/errors.js";
+export { FeatureError, FeatureExtractor, type FeatureLayer, type FeatureOptions } from "./train/features.js";
+export { loadFrozenEncoder, type FrozenEncoder, type FrozenEncoderOptions } from "./train/frozenEncoder.js";
 export { embeddingEndings, readEmbeddings, writeEmbeddings } from "./train/embeddings/embeddingFile.js";
 export { EmbeddingFileError, type EmbeddingChunk, type EmbeddingRows, type Embeddings } from "./train/embeddings/embeddings.js";
+export { embedImages, type EmbedImagesHooks, type EmbedImagesOptions, type EmbedImagesResult } from "./train/embedImages.js";
+export { EmbedResumeError } from "./train/embeddings/partialEmbeddings.js";
+export { evaluateKnn, type KnnEvaluation, type KnnEvaluationOptions, type KnnProgress } from "./train/knnEvaluation.js";
+export type { KnnScore } from "./train/knn.js";
+export {
+  NearestError, NearestImages, type DuplicateGroup, type DuplicateOptions, type Neighbour, type NearestOptions, type NearestProgress,
+} from "./train/nearest.js";
+export {
+  findDuplicates, searchImages, type ComparedImagesOptions, type DuplicatesResult, type SearchImagesOptions, type SearchResult,
+} from "./train/searchImages.js";
+export { TooManyPairsError } from "./train/similarPairs.js";
+export { IndexFileError, MissingPackageError } from "./train/approximateIndex.js";
 export { pretrain, type PretrainHooks, type PretrainResult } from "./train/pretrain.js";
 export { finetune, type FinetuneResult } from "./train/finetune.js";
 export { evaluateFinetuned, type EvaluateFinetunedOptions, type FinetunedEvaluation } from "./train/evaluateFinetuned.js";

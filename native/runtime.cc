@@ -40,8 +40,8 @@ napi_value cudaDeviceCount(napi_env env, napi_callback_info) {
   });
 }
 
-// setBackendFlag(name, on): how libtorch chooses kernels, for the whole process. The names are those
-// of lib/torch/backend.ts.
+// setBackendFlag(name, on): how libtorch chooses kernels, for the whole process. The names are
+// those of lib/torch/backend.ts.
 napi_value setBackendFlag(napi_env env, napi_callback_info info) {
   return guarded(env, [&]() -> napi_value {
     const Arguments<2> arguments(env, info);

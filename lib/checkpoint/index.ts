@@ -14,8 +14,10 @@ export { compareCheckpoints, type CompareOptions, type Comparison } from "./insp
 export { readEncoderFile, isModelFolder, type ReadEncoder, type ReadEncoderOptions } from "./encoder/readEncoder.js";
 export { convertCheckpoint, type Conversion, type ConvertOptions } from "./encoder/convert.js";
 export { OutputExistsError } from "./encoder/outputPath.js";
-export { convertTargets, type ConvertTarget } from "./encoder/targets.js";
+export { convertTargets, targetOf, type ConvertTarget } from "./encoder/targets.js";
 export { ConvertError } from "./encoder/convertError.js";
 export { specOf, type EncoderSpec } from "./encoder/encoderSpec.js";
-export { sizesOf } from "./encoder/backbone.js";
+export { encoderState, sizesOf } from "./encoder/backbone.js";
 export { architectureNames, type EncoderSizes } from "./encoder/architecture.js";
+export { ONNX_OPSET } from "./onnx/writeOnnx.js";
+export { onnxLayers, onnxPrecisions, type OnnxLayer, type OnnxOptions, type OnnxPrecision } from "./onnx/onnxOptions.js";

@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import pc from "picocolors";
-import { type Check, checkJpeg, diagnose } from "../setup/index.js";
+import { type Check, checkDevices, checkJpeg, diagnose, type GpuTrial } from "../setup/index.js";
 
 const SIGNS = { ok: pc.green("✓"), missing: pc.red("✗"), optional: pc.yellow("–") };
 
@@ -15,6 +15,8 @@ export function register(program: Command): void {
       const { checks } = diagnose();
       const addon = checks.findIndex((each) => each.name === "addon");
       if (checks[addon]!.status === "ok") checks.splice(addon, 1, ...(await tryAddon(checks[addon]!)));
+      const trial = checks.some((each) => each.name === "jpeg") ? await tryGpus() : null;
+      if (trial) checks.splice(checks.findIndex((each) => each.name === "devices"), 1, checkDevices(undefined, trial));
       const ready = checks.every((each) => each.status !== "missing");
       process.stdout.write(flags.json ? `${JSON.stringify({ ready, checks }, null, 2)}\n` : format(checks, ready));
       if (!ready) process.exitCode = 1;
@@ -28,6 +30,19 @@ async function tryAddon(check: Check): Promise<Check[]> {
     return [check, checkJpeg(native.jpegVersion())];
   } catch (error) {
     return [{ name: "addon", status: "missing", found: (error as Error).message.split("\n")[0]!, fix: "npx moco setup" }];
+  }
+}
+
+// Only asking libtorch shows whether driver and CUDA fit each other.
+async function tryGpus(): Promise<GpuTrial> {
+  const torch = await import("../torch/index.js");
+  const count = torch.cudaDeviceCount();
+  if (count > 0) return { count, failure: null };
+  try {
+    torch.empty([1], { device: "cuda" }).dispose();
+    return { count, failure: null };
+  } catch (error) {
+    return { count, failure: (error as Error).message.split("\n")[0]!.replace(/^aten::\S+: /, "") };
   }
 }
 

@@ -19,8 +19,8 @@ export interface FeatureFlags {
 export function addFeatureFlags(command: Command): Command {
   const options = [
     new Option("--pretrained <path>", "checkpoint of any kind that moco convert reads, or the folder of a run for its latest"),
-    new Option("--layer <name>", "class: a ViT's class token; patches: the mean of its patch tokens; pooled: of a ResNet (default: class or pooled)")
-      .choices(["class", "patches", "pooled"]),
+    new Option("--layer <name>", "class: a ViT's class token; patches: the mean of its patch tokens; pooled: of a ResNet; projector: MoCo's (default: class or pooled)")
+      .choices(["class", "patches", "pooled", "projector"]),
     new Option("--image-size <pixels>", "side of the network's input (default: a ViT's own, 224 for a ResNet)").argParser(wholeFrom(1)),
     new Option("--heads <n>", "attention heads of a ViT, where the file does not tell").argParser(wholeFrom(1)),
     new Option("-b, --batch-size <n>", "images of one forward pass").argParser(wholeFrom(1)).default(64),

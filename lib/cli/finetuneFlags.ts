@@ -7,7 +7,8 @@ import { UsageError } from "./usageError.js";
 /** Flags that upstream's programs and DeiT's mean alike. */
 type SharedFlags = Pick<
   TrainingFlags,
-  "workers" | "epochs" | "batchSize" | "momentum" | "weightDecay" | "printFreq" | "resume" | "seed" | "gpu" | "out" | "device" | "precision" |
+  "workers" | "epochs" | "batchSize" | "momentum" | "weightDecay" | "printFreq" | "resume" | "seed" | "gpu" | "out" | "device" |
+  "precision" | "deterministic" |
   "threads" | "maxBad" | "exif" | "saveInBackground" | "stopAfter" | "config" | "quiet" | "json"
 >;
 
@@ -47,7 +48,6 @@ export interface FinetuneFlags extends SharedFlags {
   hflip: number;
   trainInterpolation: "bicubic" | "bilinear" | "random";
   repeatedAug?: boolean;
-  deterministic?: boolean;
   eval?: boolean;
 }
 
@@ -108,12 +108,12 @@ export function addFinetuneFlags(command: Command): Command {
     shared.device(),
     shared.gpu(),
     shared.precision("of the forward pass (default: fp16 on a GPU, as DeiT, fp32 on the CPU)"),
-    flag("--deterministic", "only kernels that give the same bits in each run, on a GPU; the CPU always repeats itself"),
+    shared.deterministic(),
     shared.workers(),
     shared.threads(),
     shared.maxBad(),
-    whole("--images <n>", "images of an epoch, where shards that come through a command do not tell", 1),
-    whole("--shuffle-buffer <n>", "images of shards among which the next one is drawn (default: 1000)", 1),
+    shared.images(),
+    shared.shuffleBuffer(),
     shared.noBackground(),
     shared.stopAfter(),
     shared.printFreq(),

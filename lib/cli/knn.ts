@@ -1,9 +1,9 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
-import pc from "picocolors";
 import { readConfig } from "../config.js";
 import { ensureReady } from "../setup/index.js";
 import type { KnnEvaluation } from "../train/knnEvaluation.js";
 import type { Precision } from "../train/options.js";
+import { tellBad } from "./comparisonFlags.js";
 import { counted } from "./counted.js";
 import { CountingLine } from "./countingLine.js";
 import { addFeatureFlags, type FeatureFlags } from "./featureFlags.js";
@@ -67,7 +67,7 @@ async function run(data: string, { json, quiet, heads, pretrained, ...flags }: F
   } finally {
     line.clear();
   }
-  for (const { name, reason } of result.bad) process.stderr.write(`${pc.yellow("left out:")} ${name}: ${reason}\n`);
+  tellBad(result.bad);
   process.stdout.write(json ? `${toJson({ pretrained, ...result })}\n` : table(result));
 }
 

@@ -16,7 +16,7 @@ export interface CommandFile {
 }
 
 const COMMANDS = [
-  "setup", "doctor", "demo", "pretrain", "lincls", "finetune", "knn", "embed", "search", "convert", "inspect", "report", "bench",
+  "setup", "doctor", "demo", "pretrain", "lincls", "finetune", "knn", "embed", "search", "dedup", "convert", "inspect", "report", "bench",
 ] as const;
 
 const EXIT_FAILED = 1;

@@ -90,7 +90,7 @@ interface Display {
 
 /** Everything that goes to standard error. */
 async function createDisplay(flags: PretrainFlags, data: string, out: string, quiet: boolean): Promise<Display> {
-  const { TrainingProgress } = await import("../report/index.js");
+  const { formatDuration, TrainingProgress } = await import("../report/index.js");
   let progress: TrainingProgress | null = null;
   let started = false;
   const tell = (line: string): void => {
@@ -117,6 +117,11 @@ async function createDisplay(flags: PretrainFlags, data: string, out: string, qu
         progress = new TrainingProgress({ epochs, stepsPerEpoch, printEvery: flags.printFreq, lastStep });
       },
       onStep: (step) => progress?.step(step),
+      onKnn: ({ epoch, k, acc1, acc5, queries, gallery, leaveOneOut, seconds }) => {
+        if (quiet) return;
+        const judged = `${counted(queries, "image")} by ${k} of ${leaveOneOut ? "the others" : gallery.toLocaleString("en")}`;
+        tell(`kNN after epoch ${epoch + 1}: acc@1 ${acc1.toFixed(1)} %, acc@5 ${acc5.toFixed(1)} % (${judged}, ${formatDuration(seconds)})`);
+      },
       onBadImage: ({ name, reason }) => tell(`${pc.yellow("left out:")} ${name}: ${reason}`),
       onWarning: (message) => tell(`${pc.yellow("warning:")} ${message}`),
     },

@@ -22,6 +22,9 @@ export interface PretrainFlags extends TrainingFlags {
   keep?: number;
   keepEvery?: number;
   init?: string;
+  knnEvery?: number;
+  knnData?: string;
+  knnImages?: number;
 }
 
 export type SaveInterval = { epochs: number } | { steps: number };
@@ -56,6 +59,7 @@ export function addPretrainFlags(command: Command): Command {
     shared.out("ARCH"),
     shared.device(),
     shared.precision("of the forward pass (default: fp16 on a GPU, as upstream, fp32 on the CPU)"),
+    shared.deterministic(),
     whole("--image-size <pixels>", "side of the square views", 1).default(224),
     whole("--patch-size <pixels>", "side of a ViT's patches (default: 16)", 1),
     shared.threads(),
@@ -72,6 +76,9 @@ export function addPretrainFlags(command: Command): Command {
     shared.noBackground(),
     flag("--init <file>", "begin with the encoder in a checkpoint of any kind that moco convert reads"),
     shared.stopAfter(),
+    whole("--knn-every <n>", "judge the encoder by kNN after every so many epochs, and after the last; needs labels", 1),
+    flag("--knn-data <dir>", "labelled images to judge by (default: the training's own)"),
+    whole("--knn-images <n>", "judge by only so many images, at random, always the same ones (default: all)", 1),
     shared.config(),
     shared.quiet(),
     shared.json(),
@@ -109,6 +116,7 @@ export function toPretrainOptions(data: string, flags: PretrainFlags): PretrainO
     cropMin: flags.cropMin,
     device: deviceOf(flags),
     precision: flags.precision,
+    deterministic: flags.deterministic,
     seed: flags.seed,
     threads: flags.threads,
     workers: flags.workers,
@@ -125,6 +133,9 @@ export function toPretrainOptions(data: string, flags: PretrainFlags): PretrainO
     saveInBackground: flags.saveInBackground,
     init: flags.init,
     stopAfter: flags.stopAfter,
+    knnEvery: flags.knnEvery,
+    knnData: flags.knnData,
+    knnImages: flags.knnImages,
   };
 }
 

@@ -24,6 +24,7 @@ export interface TrainingFlags {
   out?: string;
   device?: string;
   precision?: "fp32" | "bf16" | "fp16";
+  deterministic?: boolean;
   threads?: number;
   maxBad: number;
   exif?: boolean;
@@ -78,6 +79,7 @@ export const shared = {
   out: (name: string) => flag("--out <dir>", `folder for checkpoints and log (default: runs/${name}-TIME, or that of the run that is resumed)`),
   device: () => flag("--device <name>", "cpu, cuda or cuda:N (default: the first GPU, else cpu)"),
   precision: (description: string) => flag("--precision <name>", description).choices(["fp32", "bf16", "fp16"]),
+  deterministic: () => flag("--deterministic", "on a GPU, only kernels that give the same bits in each run; the CPU's always do"),
   threads: () => whole("--threads <n>", "CPU threads of one operator (default: one for each core)", 1),
   maxBad: () => number("--max-bad <share>", "share of the images that may be unreadable before the run stops", fraction).default(0.01),
   exif: () => flag("--exif", "turn pictures upright as their EXIF orientation says, which upstream ignores"),

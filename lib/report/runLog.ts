@@ -84,6 +84,26 @@ export interface EvaluationEntry {
   average?: { acc1: number; acc5: number; loss: number };
 }
 
+/** How the encoder did after an epoch, judged by the nearest neighbours of labelled images. */
+export interface KnnEntry {
+  kind: "knn";
+  /** The epoch after which it was judged, counted from 0. */
+  epoch: number;
+  /** Neighbours that vote. */
+  k: number;
+  /** Percent of the images whose class wins the vote. */
+  acc1: number;
+  /** Percent of the images whose class is among the first five of the vote. */
+  acc5: number;
+  /** Images among which neighbours are looked for. */
+  gallery: number;
+  /** Images that are judged. */
+  queries: number;
+  /** Whether these are the same, each left out of its own neighbours. */
+  leaveOneOut: boolean;
+  seconds: number;
+}
+
 export interface EndEntry {
   kind: "end";
   reason: "finished" | "stop-after" | "interrupted" | "failed";
@@ -91,7 +111,7 @@ export interface EndEntry {
   seconds: number;
 }
 
-export type LogEntry = RunEntry | StepEntry | BadImageEntry | CheckpointEntry | EvaluationEntry | EndEntry;
+export type LogEntry = RunEntry | StepEntry | BadImageEntry | CheckpointEntry | EvaluationEntry | KnnEntry | EndEntry;
 
 /** A log that cannot be read. */
 export class RunLogError extends Error {
@@ -132,6 +152,8 @@ export interface RunRecord {
   evaluations: EvaluationEntry[];
   badImages: BadImageEntry[];
   checkpoints: CheckpointEntry[];
+  /** By epoch; each as it went the last time. */
+  knn: KnnEntry[];
   /** How the run ended, or null while it runs or where it was killed. */
   end: EndEntry | null;
 }
@@ -146,7 +168,7 @@ export interface RunRecord {
  */
 export function readRunLog(path: string): RunRecord {
   const entries = parseLines(path, readText(path));
-  const record: RunRecord = { runs: [], steps: [], evaluations: [], badImages: [], checkpoints: [], end: null };
+  const record: RunRecord = { runs: [], steps: [], evaluations: [], badImages: [], checkpoints: [], knn: [], end: null };
   for (const entry of entries) {
     if (entry.kind !== "end") record.end = null;
     switch (entry.kind) {
@@ -155,11 +177,13 @@ export function readRunLog(path: string): RunRecord {
         // A run that was killed is resumed from its last checkpoint; what came after that was lost.
         record.steps = record.steps.filter(({ step }) => step < entry.firstStep);
         record.evaluations = record.evaluations.filter(({ epoch }) => (epoch + 1) * entry.stepsPerEpoch <= entry.firstStep);
+        record.knn = record.knn.filter(({ epoch }) => (epoch + 1) * entry.stepsPerEpoch <= entry.firstStep);
         break;
       case "step": record.steps.push(entry); break;
       case "evaluation": record.evaluations.push(entry); break;
       case "badImage": record.badImages.push(entry); break;
       case "checkpoint": record.checkpoints.push(entry); break;
+      case "knn": record.knn.push(entry); break;
       case "end": record.end = entry; break;
     }
   }

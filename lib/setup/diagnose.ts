@@ -5,8 +5,8 @@ import { type Config, readConfig } from "../config.js";
 import { isAddonFresh, programVersion } from "./buildAddon.js";
 import { SetupError } from "./errors.js";
 import { findLibtorch, type LibtorchLocation } from "./findLibtorch.js";
+import { checkGpus, lookForGpus, type GpuTrial } from "./gpus.js";
 import { installCommand } from "./installCommand.js";
-import { hasNvidiaDriver } from "./nvidiaDriver.js";
 import { packageRoot } from "./packageRoot.js";
 import { findPython } from "./python.js";
 
@@ -39,7 +39,7 @@ export function diagnose(config: Config = readConfig()): Diagnosis {
     checkNode(),
     location ? ok("libtorch", `${location.build} at ${location.root} (${describeSource(location)})`) : (libtorch as Check),
     checkAddon(location, fresh),
-    checkDevices(location),
+    checkDevices(config),
     ok("cache", config.cache),
     checkPython(config, location !== null),
     checkTool("compiler", ["c++", "g++", "clang++"], fresh),
@@ -92,12 +92,15 @@ export function checkJpeg(version: string): Check {
   return { name: "jpeg", status: "optional", found, fix: `${installCommand("jpeg")} && npx moco setup --rebuild` };
 }
 
-function checkDevices(location: LibtorchLocation | null): Check {
+/**
+ * The devices, and why CUDA is off where it is.
+ *
+ * @param trial what libtorch found, once the addon is loaded
+ */
+export function checkDevices(config: Config = readConfig(), trial: GpuTrial | null = null): Check {
+  const libtorch = lookForLibtorch(config);
   const cpu = `cpu (${availableParallelism()} threads, ${(totalmem() / 1e9).toFixed(0)} GB)`;
-  if (!hasNvidiaDriver()) return ok("devices", `${cpu}; no NVIDIA driver`);
-  if (location?.cuda) return ok("devices", `${cpu}, cuda`);
-  const found = `${cpu}; an NVIDIA driver, but libtorch is without CUDA`;
-  return { name: "devices", status: "optional", found, fix: "npx moco setup --cuda" };
+  return checkGpus(cpu, lookForGpus(), "root" in libtorch ? libtorch : null, trial);
 }
 
 function checkPython(config: Config, hasLibtorch: boolean): Check {

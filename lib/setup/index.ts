@@ -5,10 +5,11 @@ import { fetchLibtorch } from "./fetchLibtorch.js";
 import { findLibtorch, type LibtorchLocation } from "./findLibtorch.js";
 
 export { buildAddon, isAddonFresh } from "./buildAddon.js";
-export { type Check, checkJpeg, diagnose, type Diagnosis } from "./diagnose.js";
+export { type Check, checkDevices, checkJpeg, diagnose, type Diagnosis } from "./diagnose.js";
 export * from "./errors.js";
 export { fetchLibtorch, type FetchOptions } from "./fetchLibtorch.js";
 export { findLibtorch, type LibtorchLocation } from "./findLibtorch.js";
+export type { GpuTrial } from "./gpus.js";
 export { installArchive } from "./installArchive.js";
 export { packageRoot } from "./packageRoot.js";
 

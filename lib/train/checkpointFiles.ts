@@ -95,7 +95,8 @@ export function findCheckpoint(path: string): string {
   if (furthest !== undefined) return join(path, furthest);
   if (namesIn(path).includes(LAST_CHECKPOINT)) return findCheckpoint(join(path, LAST_CHECKPOINT));
   if (namesIn(path).includes(CLASSIFIER_CHECKPOINT)) return join(path, CLASSIFIER_CHECKPOINT);
-  throw new CheckpointNotFoundError(`the folder ${path} has no ${CLASSIFIER_CHECKPOINT}, no checkpoint_*.pth.tar and no ${LAST_CHECKPOINT}; ${remedy}`);
+  const names = `no checkpoint_*.pth.tar, no ${LAST_CHECKPOINT} and no ${CLASSIFIER_CHECKPOINT}`;
+  throw new CheckpointNotFoundError(`the folder ${path} has ${names}; ${remedy}`);
 }
 
 /** Where a link leads, so that messages and logs tell the checkpoint's own name. */

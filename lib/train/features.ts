@@ -1,5 +1,7 @@
-import { evaluationBatches, type BadImage, type EvaluationBatchOptions, type ImageSource, type ImageStream } from "../data/index.js";
+import { evaluationBatches, type BadImage, type EvaluationBatchOptions, type EvaluationOptions, type ImageSource, type ImageStream } from "../data/index.js";
+import { MLPHead } from "../moco/index.js";
 import { VisionTransformer, type Encoder } from "../models/index.js";
+import { Linear } from "../nn/index.js";
 import * as torch from "../torch/index.js";
 import type { Tensor } from "../torch/index.js";
 import { createAutocast, type Precision } from "./options.js";
@@ -9,8 +11,11 @@ import { createAutocast, type Precision } from "./options.js";
  * - `"class"`: a ViT's normalised class token, which linear probes and kNN use.
  * - `"patches"`: the mean of a ViT's normalised patch tokens.
  * - `"pooled"`: the mean over a ResNet's last feature map.
+ * - `"projector"`: what MoCo's projector makes of the class token or the pooled features, the space in which pre-training compares images.
  */
-export type FeatureLayer = "class" | "patches" | "pooled";
+export type FeatureLayer = "class" | "patches" | "pooled" | "projector";
+
+export const featureLayers: readonly FeatureLayer[] = ["class", "patches", "pooled", "projector"];
 
 export interface FeatureOptions {
   /** Default: the class token of a ViT, the pooled features of a ResNet. */
@@ -62,16 +67,24 @@ export class FeatureExtractor {
   readonly device: string;
   readonly #autocast: <T>(fn: () => T) => T;
 
-  /** @throws FeatureError for a layer that the encoder does not have */
+  /** @throws FeatureError for a layer that the encoder does not have, and for an image size that a ViT's positions do not fit */
   constructor(readonly encoder: Encoder, options: FeatureOptions = {}) {
     const isVit = encoder instanceof VisionTransformer;
     const { imageSize = isVit ? encoder.imageSize : 224, batchSize = 64, device = "cpu", precision = "fp32" } = options;
     this.layer = options.layer ?? (isVit ? "class" : "pooled");
-    if ((this.layer === "pooled") === isVit) {
-      const [kind, layers] = isVit ? ["ViT", "class or patches"] : ["ResNet", "pooled"];
-      throw new FeatureError(`the layer is "${this.layer}", and a ${kind} has ${layers}; choose one of those`);
+    const layers = layersOf(encoder);
+    if (!layers.includes(this.layer)) {
+      const projector = this.layer === "projector" ? "this encoder has no projector, only pre-training checkpoints keep it" : null;
+      const kind = isVit ? "ViT" : "ResNet";
+      throw new FeatureError(`the layer is "${this.layer}", and ${projector ?? `a ${kind} has others`}; choose ${layers.join(" or ")}`);
     }
     this.imageSize = typeof imageSize === "number" ? [imageSize, imageSize] : imageSize;
+    if (isVit && String(this.imageSize) !== String(encoder.imageSize)) {
+      throw new FeatureError(
+        `the image size is ${this.imageSize.join(" x ")}, and this ViT's position embedding is for ${encoder.imageSize.join(" x ")}; ` +
+        "leave the size out, or fine-tune the encoder for the other one",
+      );
+    }
     this.batchSize = batchSize;
     this.device = device;
     this.#autocast = createAutocast({ device, precision });
@@ -80,7 +93,17 @@ export class FeatureExtractor {
 
   /** Length of a feature vector. */
   get dim(): number {
-    return this.encoder.featureDim;
+    return this.layer === "projector" ? projectedDim(this.encoder) : this.encoder.featureDim;
+  }
+
+  /**
+   * How images become the network's input.
+   *
+   * @param resizeShorter length of the shorter side before the centre is cut out. Default: 8/7 of the input, as in evaluation (256 for 224);
+   *   null resizes the whole image to the input, whatever its shape
+   */
+  preparation(resizeShorter: number | null = Math.round((Math.max(...this.imageSize) * 8) / 7)): EvaluationOptions {
+    return resizeShorter === null ? { imageSize: this.imageSize } : { imageSize: this.imageSize, resizeShorter };
   }
 
   /** Features float32 [N, dim] of images [N, 3, H, W], on the network's device. */
@@ -90,6 +113,7 @@ export class FeatureExtractor {
 
   #ofLayer(images: Tensor): Tensor {
     const { encoder } = this;
+    if (this.layer === "projector") return encoder.forward(images);
     if (this.layer !== "patches" || !(encoder instanceof VisionTransformer)) return encoder.forwardFeatures(images);
     const tokens = encoder.forwardTokens(encoder.embedPatches(images)); // [N, 1 + patches, D]
     return tokens.narrow(1, 1, tokens.size(1) - 1).mean([1]);
@@ -98,18 +122,16 @@ export class FeatureExtractor {
   /**
    * Features of all images, batch by batch; what cannot be read is reported instead.
    *
-   * @param options.resizeShorter see {@link evaluationBatches}. Default: 8/7 of the input, as in evaluation (256 for 224); null resizes the
-   *   whole image to the input, whatever its shape
+   * @param options.resizeShorter see {@link preparation}
    * @throws FeatureError that names the first image whose features are not finite numbers
    */
   async *batches(
     source: ImageSource | ImageStream,
     options: Partial<Omit<EvaluationBatchOptions, "imageSize" | "resizeShorter">> & { resizeShorter?: number | null } = {},
   ): AsyncGenerator<FeatureBatch, void, undefined> {
-    const { imageSize, batchSize } = this;
-    const { resizeShorter = Math.round((Math.max(...imageSize) * 8) / 7), ...rest } = options;
-    const shorter = resizeShorter === null ? {} : { resizeShorter };
-    for await (const { images, ...facts } of evaluationBatches(source, { batchSize, ...rest, ...shorter, imageSize })) {
+    const { batchSize } = this;
+    const { resizeShorter, ...rest } = options;
+    for await (const { images, ...facts } of evaluationBatches(source, { batchSize, ...rest, ...this.preparation(resizeShorter) })) {
       const features = facts.indices.length > 0 ? this.forward(images) : torch.empty([0, this.dim], { device: this.device });
       images.dispose();
       requireFiniteFeatures(torch.keep(features), (row) => facts.names[row]!);
@@ -145,8 +167,22 @@ export function requireFiniteFeatures(features: Tensor, nameOf: (row: number) =>
   const row = finite.indexOf(false);
   if (row < 0) return;
   features.dispose();
-  throw new FeatureError(
-    `the features of ${nameOf(row)} are not finite numbers: the checkpoint's training has diverged, or the precision is too low; ` +
-      "look at the weights with moco inspect, or try --precision fp32",
-  );
+  throw new FeatureError(notFinite(nameOf(row)));
+}
+
+/** Says of an image that its features are not finite, and what to do. */
+export function notFinite(name: string): string {
+  return `the features of ${name} are not finite numbers: the checkpoint's training has diverged, or the precision is too low; ` +
+    "look at the weights with moco inspect, or try --precision fp32";
+}
+
+function layersOf(encoder: Encoder): FeatureLayer[] {
+  const own: FeatureLayer[] = encoder instanceof VisionTransformer ? ["class", "patches"] : ["pooled"];
+  return encoder.head instanceof MLPHead ? [...own, "projector"] : own;
+}
+
+/** Outputs of the projector. */
+function projectedDim(encoder: Encoder): number {
+  const linear = (encoder.head as MLPHead).layers.filter((layer) => layer instanceof Linear);
+  return linear.at(-1)!.outFeatures;
 }

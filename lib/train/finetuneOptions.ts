@@ -190,7 +190,7 @@ function check(given: FinetuneRecipe, { workers = 1, images, shuffleBuffer, numC
   requirePrecision(given.precision, given.device);
   checkMixing(given.mixing);
   supervisedRecipe(given.augmentation); // throws for what makes no sense
-  if (arch !== null && arch !== "custom" && !isArchitecture(arch)) throw new UnknownArchitectureError(arch);
+  if (arch !== null && !isArchitecture(arch)) throw new UnknownArchitectureError(arch);
   if (pretrained !== null && resume !== null) {
     throw new OptionError(
       "pretrained begins a new run and resume goes on with one; give resume alone to go on, or pretrained alone to begin with an encoder",

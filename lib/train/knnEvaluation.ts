@@ -1,7 +1,9 @@
-import { openLabelledSplits, randomSubset, type BadImage, type LabelledSplits } from "../data/index.js";
-import { gatherFeatures } from "./featureBank.js";
+import {
+  openLabelledSplits, randomSubset, requireLabels, type BadImage, type ImageSource, type ImageStream, type LabelledSplits,
+} from "../data/index.js";
+import { gatherFeatures, type FeatureBank } from "./featureBank.js";
 import type { FeatureExtractor } from "./features.js";
-import { knnDefaults, knnScores, requireNeighbours, type KnnScore } from "./knn.js";
+import { knnDefaults, knnScores, requireNeighbours, type KnnScore, type LabelledFeatures } from "./knn.js";
 import { loadExtractor, type LoadExtractorOptions } from "./loadExtractor.js";
 import { requirePrecision, requireRange, requireWhole, resolveDevice, type Precision } from "./options.js";
 
@@ -112,9 +114,20 @@ export async function judgeByKnn(extractor: FeatureExtractor, splits: LabelledSp
   const val = splits.val === null ? null : randomSubset(splits.val, images);
   const tell = (stage: KnnProgress["stage"], total: number) => (done: number) => onProgress?.({ stage, done, total });
 
-  using gallery = await gatherFeatures(extractor, train, { numClasses, dtype, exif, onImages: tell("gallery", train.length) });
-  using ofQueries = val === null ? null
-    : await gatherFeatures(extractor, val, { numClasses, dtype, exif, onImages: tell("queries", val.length) });
+  const gathered = async (images: ImageSource | ImageStream, stage: "gallery" | "queries"): Promise<FeatureBank & LabelledFeatures> => {
+    const labels: number[] = [];
+    const bank = await gatherFeatures(extractor, images, {
+      dtype, exif,
+      onBatch: ({ names, labels: ofBatch }) => {
+        labels.push(...requireLabels(ofBatch, numClasses, (row) => names[row]!));
+        tell(stage, images.length)(labels.length);
+      },
+    });
+    return { ...bank, labels };
+  };
+
+  using gallery = await gathered(train, "gallery");
+  using ofQueries = val === null ? null : await gathered(val, "queries");
   const queries = ofQueries ?? gallery;
   const leaveOneOut = ofQueries === null;
   const { neighbours, temperature } = options;

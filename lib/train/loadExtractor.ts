@@ -1,6 +1,5 @@
-import { encoderFromFile } from "../models/index.js";
 import { FeatureExtractor, type FeatureOptions } from "./features.js";
-import { readEncoder } from "./initialWeights.js";
+import { loadFrozenEncoder } from "./frozenEncoder.js";
 import { requirePrecision, resolveDevice } from "./options.js";
 
 export interface LoadExtractorOptions extends FeatureOptions {
@@ -17,10 +16,8 @@ export interface LoadExtractorOptions extends FeatureOptions {
 export async function loadExtractor(path: string, options: LoadExtractorOptions = {}): Promise<FeatureExtractor> {
   const device = resolveDevice(options.device);
   requirePrecision(options.precision ?? "fp32", device);
-  using read = await readEncoder(path, { numHeads: options.numHeads });
-  const encoder = encoderFromFile(read);
+  const { encoder } = await loadFrozenEncoder(path, { numHeads: options.numHeads, layer: options.layer, device });
   try {
-    encoder.to(device);
     return new FeatureExtractor(encoder, { ...options, device });
   } catch (error) {
     encoder.dispose();

@@ -28,6 +28,8 @@ export interface OwnPart {
   rng_state: Tensor;
   /** Attention heads of a ViT, which its tensors do not tell. */
   num_heads: number | null;
+  /** Height and width of a ViT's images, which a grid that is not square does not tell. Absent in pre-training. */
+  image_size?: [number, number];
   /** Whether losses were scaled, so that the scaler's state means something. Absent in older files, whose state is empty where not. */
   scaled?: boolean;
   /** Of a training with labels: the highest acc@1 so far, in percent, exactly. */

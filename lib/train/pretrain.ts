@@ -2,12 +2,13 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import { openImages, requireImages, TwoViewLoader, type BadImage } from "../data/index.js";
 import { createMoCo, type MoCo } from "../moco/index.js";
 import { GradScaler, learningRateAt, momentumAt } from "../optim/index.js";
-import type { EndEntry, RunEntry, StepEntry } from "../report/index.js";
+import type { EndEntry, KnnEntry, RunEntry, StepEntry } from "../report/index.js";
 import * as torch from "../torch/index.js";
 import { findCheckpoint, requireFreshFolder, type Position } from "./checkpointFiles.js";
 import { FiniteGuard } from "./finiteGuard.js";
 import { beginWith, readEncoder } from "./initialWeights.js";
 import { chooseKernels } from "./kernels.js";
+import { KnnProbe } from "./knnProbe.js";
 import { createAutocast } from "./options.js";
 import {
   createOptimizer, isSaveDue, randomSeed, resolveOptions, trainingFacts, type PretrainOptions,
@@ -21,6 +22,8 @@ export interface PretrainHooks {
   onStart?(run: RunEntry, moco: MoCo): void | Promise<void>;
   onStep?(step: StepEntry): void;
   onCheckpoint?(path: string): void;
+  /** The encoder was judged, as `knnEvery` asks. */
+  onKnn?(entry: KnnEntry): void;
   /** An image could not be read and was left out. */
   onBadImage?(image: BadImage): void;
   /** Something will not go as the options suggest. */
@@ -69,6 +72,7 @@ export async function pretrain(options: PretrainOptions, hooks: PretrainHooks = 
   const { images: length, shuffleBuffer } = options;
   const source = typeof options.data === "string" ? await openImages(options.data, { length, shuffleBuffer }) : options.data;
   requireImages(source, recipe.batchSize);
+  const probe = await KnnProbe.open(options.data, recipe);
   const resumedFrom = recipe.resume === null ? null : findCheckpoint(recipe.resume);
   if (recipe.out !== null) requireFreshFolder(recipe.out, resumedFrom);
   using saved = resumedFrom === null ? null : await SavedTraining.read(resumedFrom);
@@ -149,6 +153,7 @@ export async function pretrain(options: PretrainOptions, hooks: PretrainHooks = 
         if (stop || isSaveDue(recipe, position, stepsPerEpoch)) await recorder.save(position, loader.bad);
         if (stop) break training;
       }
+      if (probe?.isDue(epoch)) await recorder.judge(epoch, () => probe.judge(moco.baseEncoder, hooks.signal));
     }
 
     await recorder.flush();

@@ -114,6 +114,13 @@ export interface PretrainOptions {
   saveInBackground?: boolean;
   /** Stop after this many steps of this call, and save. Default: run to the end. */
   stopAfter?: number;
+
+  /** Judge the encoder by kNN after every so many epochs, and after the last one. Needs labels. Default: don't. */
+  knnEvery?: number;
+  /** Labelled images to judge by, as `openLabelledSplits` takes them. Default: the training's. */
+  knnData?: string;
+  /** Judge by only so many images, drawn at random, always the same ones. Default: all. */
+  knnImages?: number;
 }
 
 /** The options with every default filled in. */
@@ -169,14 +176,18 @@ export function resolveOptions(options: PretrainOptions) {
     keepEvery: options.keepEvery ?? null,
     saveInBackground: options.saveInBackground ?? true,
     stopAfter: options.stopAfter ?? null,
+    knnEvery: options.knnEvery ?? null,
+    knnData: options.knnData ?? null,
+    knnImages: options.knnImages ?? null,
   };
-  const { threads, stopAfter, seed, patchSize, precision, optimizer, betas, keep, keepEvery } = given;
+  const { threads, stopAfter, seed, patchSize, precision, optimizer, betas, keep, keepEvery, knnEvery, knnData, knnImages } = given;
 
   if (typeof encoder === "string" && !isArchitecture(encoder)) throw new UnknownArchitectureError(encoder);
   for (const name of ["imageSize", "dim", "mlpDim", "epochs", "saveEveryEpochs"] as const) requireWhole(name, given[name], 1);
   for (const name of ["startEpoch", "saveEverySteps"] as const) requireWhole(name, given[name], 0);
   const { images = null, shuffleBuffer = null } = options;
-  for (const [name, value] of Object.entries({ images, shuffleBuffer, threads, stopAfter, patchSize, keep, keepEvery })) if (value !== null) requireWhole(name, value, 1);
+  const counts = { images, shuffleBuffer, threads, stopAfter, patchSize, keep, keepEvery, knnEvery, knnImages };
+  for (const [name, value] of Object.entries(counts)) if (value !== null) requireWhole(name, value, 1);
   if (seed !== null) requireWhole("seed", seed, 0);
   requireWhole("workers", options.workers ?? 1, 0);
   // BatchNorm needs two values per channel, contrast two images.
@@ -192,6 +203,9 @@ export function resolveOptions(options: PretrainOptions) {
   if (betas.length !== 2) throw new OptionError(`betas has ${betas.length} values; give two decay rates, such as [0.9, 0.999]`);
   if (patchSize !== null && typeof encoder === "string" && !encoder.startsWith("vit")) {
     throw new OptionError(`patchSize is ${patchSize}, but ${encoder} has no patches; leave it out, or choose a ViT`);
+  }
+  if (knnEvery === null && (knnData !== null || knnImages !== null)) {
+    throw new OptionError(`${knnData !== null ? "knnData" : "knnImages"} is given without knnEvery; say after how many epochs to judge (--knn-every)`);
   }
   if (given.init !== null && given.resume !== null) {
     throw new OptionError(

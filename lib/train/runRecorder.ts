@@ -1,11 +1,12 @@
 import { readFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import type { BadImage } from "../data/index.js";
-import { RUN_LOG, RunLog, type EndEntry, type RunEntry, type StepEntry } from "../report/index.js";
+import { RUN_LOG, RunLog, type EndEntry, type KnnEntry, type RunEntry, type StepEntry } from "../report/index.js";
 import { packageRoot } from "../setup/packageRoot.js";
 import * as torch from "../torch/index.js";
 import type { Position } from "./checkpointFiles.js";
 import { CheckpointSaver, type FinishedSave } from "./checkpointSaver.js";
+import type { KnnJudgement } from "./knnEvaluation.js";
 import type { PretrainHooks } from "./pretrain.js";
 import type { Recipe } from "./pretrainOptions.js";
 import type { RunFacts, Trainee } from "./trainingState.js";
@@ -106,6 +107,24 @@ export class RunRecorder {
     this.#log?.write({ kind: "checkpoint", file: basename(path), steps, stallMs, totalMs });
     this.hooks.onCheckpoint?.(path);
     if (warning !== null) this.hooks.onWarning?.(warning);
+  }
+
+  /**
+   * Judges the encoder and records how it did. What fails there, such as an image that has become unreadable, is no reason to end a
+   * training: it is warned of.
+   */
+  async judge(epoch: number, work: () => Promise<KnnJudgement>): Promise<void> {
+    const started = performance.now();
+    try {
+      const { scores, gallery, queries, leaveOneOut } = await work();
+      const seconds = (performance.now() - started) / 1000;
+      const entry: KnnEntry = { kind: "knn", epoch, ...scores[0]!, gallery, queries, leaveOneOut, seconds };
+      this.#log?.write(entry);
+      this.hooks.onKnn?.(entry);
+    } catch (error) {
+      if (!this.hooks.signal?.aborted) this.hooks.onWarning?.(`no kNN after epoch ${epoch + 1}: ${(error as Error).message}`);
+    }
+    this.#stepEnded = performance.now(); // the next step is not slower for it
   }
 
   /** Waits until the last checkpoint is in place. @throws CheckpointSaveError if it could not be written */

@@ -68,6 +68,7 @@ export function supervisedStateValue(
     [OWN_KEY]: {
       format: OWN_FORMAT, ...position, facts, bad_images: [...badImages].sort((a, b) => a - b), rng_state: torch.getRngState(),
       num_heads: model instanceof VisionTransformer ? model.numHeads : null,
+      ...(model instanceof VisionTransformer ? { image_size: [...model.imageSize] as [number, number] } : {}),
       // A float32 would not bring the exact value back, and `best` compares exactly.
       best_acc1: new PythonFloat(bestAcc1),
       classes: [...classes],

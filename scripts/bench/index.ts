@@ -2,6 +2,7 @@ import { benchmarkCheckpoint } from "./checkpoint.js";
 import { benchmarkData } from "./data.js";
 import { benchmarkOperators } from "./ops.js";
 import type { BenchmarkOptions, BenchmarkResult } from "./result.js";
+import { benchmarkServe } from "./serve.js";
 import { benchmarkStep } from "./step.js";
 import { benchmarkStepGpu } from "./stepGpu.js";
 
@@ -10,6 +11,7 @@ export const benchmarks: Readonly<Record<string, (options: BenchmarkOptions) => 
   checkpoint: benchmarkCheckpoint,
   data: benchmarkData,
   ops: benchmarkOperators,
+  serve: benchmarkServe,
   step: benchmarkStep,
   "step-gpu": benchmarkStepGpu,
 };

@@ -42,8 +42,9 @@ export function geometricMean(values: readonly number[]): number {
   return Math.exp(values.reduce((sum, value) => sum + Math.log(value), 0) / values.length);
 }
 
+/** @param python the peer's interpreter, where there is one */
 export function describeRun(
-  name: string, python: string, settings: Record<string, unknown>,
+  name: string, python: string | null, settings: Record<string, unknown>,
 ): Omit<BenchmarkResult, "ratios" | "meanings" | "raw"> {
   const { libtorch, capability } = libtorchVersion();
   return {
@@ -59,12 +60,16 @@ export function describeRun(
     versions: {
       node: process.versions.node,
       libtorch,
-      python: execFileSync(python, ["-c", "import platform, torch; print(platform.python_version(), 'torch', torch.__version__)"], {
-        encoding: "utf8",
-      }).trim(),
+      ...(python !== null && { python: pythonVersion(python) }),
     },
     settings,
   };
+}
+
+function pythonVersion(python: string): string {
+  return execFileSync(python, ["-c", "import platform, torch; print(platform.python_version(), 'torch', torch.__version__)"], {
+    encoding: "utf8",
+  }).trim();
 }
 
 /** Folder of the torch that a Python imports: both sides of a comparison then run on the same libtorch. */

@@ -38,6 +38,14 @@ describe("moco convert", () => {
     expect(stderr).toMatch(/^note: the projector/);
   });
 
+  test("a name that ends with .onnx says what to write", async () => {
+    const words = ["vit.pth.tar", "vit.onnx", "--precision", "int8", "--layer", "patches", "--preprocess"];
+    expect(await convert(...words, "--json")).toMatchObject({ code: 0, stdout: expect.stringMatching(/"to":"onnx"/) as unknown });
+    expect(await convert(...words)).toMatchObject({ code: 2, stderr: expect.stringMatching(/vit.onnx exists already.*--force/) as unknown });
+    const model = readFileSync(join(root, "vit.onnx"), "latin1");
+    for (const text of ["moco-v3", "precision\x12\x04int8", "layer\x12\x07patches", "pixels"]) expect(model).toContain(text);
+  });
+
   test("writes a folder for Hugging Face, replaces it only with --force, and leaves nothing beside it", async () => {
     const words = ["vit.pth.tar", "hf", "--to", "huggingface", "--heads", "3"];
     expect(await convert(...words)).toMatchObject({ code: 0, stdout: "hf\n" });
@@ -54,8 +62,13 @@ describe("moco convert", () => {
   });
 
   test.each<[string, string[], number, RegExp]>([
-    ["no target", ["vit.pth.tar", "x"], 2, /required option '--to <kind>'/],
-    ["an unknown target", ["vit.pth.tar", "x", "--to", "onnx"], 2, /'onnx' is invalid. Allowed choices are moco-v3, deit/],
+    ["no target", ["vit.pth.tar", "x.pth"], 2, /x.pth: its name does not tell what to write; say it with --to moco-v3, --to deit.*\.onnx/],
+    ["a flag of another target", ["vit.pth.tar", "x", "--to", "timm", "--precision", "int8"], 2, /--precision is for ONNX models/],
+    ["a name of another target", ["vit.pth.tar", "x.onnx", "--to", "timm"], 1, /only ONNX models are called so/],
+    ["a classifier of a pre-training", ["vit.pth.tar", "x.onnx", "--with-head"], 1, /--with-head.*kind moco-v3 has none/],
+    ["heads that ONNX must be told", ["narrow.pth.tar", "x.onnx"], 1, /heads is unknown.*--heads/],
+    ["a folder that is not there", ["vit.pth.tar", "nowhere/x.onnx"], 1, /cannot be written.*Create the folder first/],
+    ["an unknown target", ["vit.pth.tar", "x", "--to", "caffe"], 2, /'caffe' is invalid. Allowed choices are moco-v3, deit/],
     ["the input as output", ["vit.pth.tar", "vit.pth.tar", "--to", "timm", "--force"], 2, /is the input itself/],
     ["the input by another name", ["vit.pth.tar", "link.pth.tar", "--to", "timm", "--force"], 2, /is the input itself/],
     ["a folder of other things", ["vit.pth.tar", "photos", "--to", "huggingface", "--force"], 2, /holds something else than a model/],

@@ -71,10 +71,15 @@ describe("upstream's flags", () => {
     expect(() => toPretrainOptions("DIR", flagsOf([...words.split(" "), "DIR"]))).toThrow(message);
   });
 
+  test("those of kNN reach the training", () => {
+    const words = "--knn-every 5 --knn-data labelled --knn-images 1000 photos".split(" ");
+    expect(toPretrainOptions("photos", flagsOf(words))).toMatchObject({ knnEvery: 5, knnData: "labelled", knnImages: 1000 });
+  });
+
   test("the data's flags reach the training", () => {
-    const words = "--exif --augment gpu --images 500 --shuffle-buffer 50 pipe:cat".split(" ");
+    const words = "--exif --augment gpu --deterministic --images 500 --shuffle-buffer 50 pipe:cat".split(" ");
     expect(toPretrainOptions("pipe:cat", flagsOf(words))).toMatchObject({
-      data: "pipe:cat", exif: true, augment: "gpu", images: 500, shuffleBuffer: 50,
+      data: "pipe:cat", exif: true, augment: "gpu", deterministic: true, images: 500, shuffleBuffer: 50,
     });
   });
 

@@ -1,7 +1,9 @@
 import { appendFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "@jest/globals";
-import { readRunLog, RunLog, RunLogError, type EvaluationEntry, type LogEntry, type RunEntry, type StepEntry } from "../../lib/report/index.js";
+import {
+  readRunLog, RunLog, RunLogError, type EvaluationEntry, type KnnEntry, type LogEntry, type RunEntry, type StepEntry,
+} from "../../lib/report/index.js";
 import { withFolder } from "../data/pixels.js";
 
 const run = (firstStep: number): RunEntry => ({
@@ -11,6 +13,10 @@ const run = (firstStep: number): RunEntry => ({
 const step = (number: number, loss = number): StepEntry => ({
   kind: "step", step: number, epoch: Math.floor(number / 3), stepInEpoch: number % 3, loss, lr: 0.1, momentum: 0.99, gradientNorm: 1,
   imagesPerSecond: 10, dataWaitMs: 1, stepMs: 400, scale: 1,
+});
+
+const knn = (epoch: number, acc1 = epoch): KnnEntry => ({
+  kind: "knn", epoch, k: 20, acc1, acc5: 90, gallery: 12, queries: 12, leaveOneOut: true, seconds: 1,
 });
 
 function write(path: string, entries: readonly LogEntry[]): void {
@@ -25,7 +31,7 @@ test("what is written is read", async () => {
     write(path, [
       run(0), step(0), step(1), { kind: "badImage", path: "a.jpg", reason: "torn" },
       { kind: "checkpoint", file: "checkpoint_0000.pth.tar", steps: 3, stallMs: 12, totalMs: 345 },
-      { kind: "end", reason: "finished", seconds: 3 },
+      knn(0), { kind: "end", reason: "finished", seconds: 3 },
     ]);
     expect(readRunLog(path)).toEqual({
       runs: [run(0)],
@@ -33,6 +39,7 @@ test("what is written is read", async () => {
       evaluations: [],
       badImages: [{ kind: "badImage", path: "a.jpg", reason: "torn" }],
       checkpoints: [{ kind: "checkpoint", file: "checkpoint_0000.pth.tar", steps: 3, stallMs: 12, totalMs: 345 }],
+      knn: [knn(0)],
       end: { kind: "end", reason: "finished", seconds: 3 },
     });
   });
@@ -41,12 +48,13 @@ test("what is written is read", async () => {
 test("a resumed run does the lost steps again; a torn line is passed over", async () => {
   await withFolder({}, async (folder) => {
     const path = join(folder, "log.jsonl");
-    write(path, [run(0), step(0), step(1), step(2), step(3, 77)]);
+    write(path, [run(0), step(0), step(1), step(2), knn(0), step(3, 77), knn(1, 77)]);
     appendFileSync(path, '{"kind":"step","st');
     expect(readRunLog(path).steps).toHaveLength(4);
-    write(path, [run(3), step(3), step(4)]);
+    write(path, [run(3), step(3), step(4), step(5), knn(1)]);
     const record = readRunLog(path);
-    expect(record.steps.map(({ step, loss }) => [step, loss])).toEqual([[0, 0], [1, 1], [2, 2], [3, 3], [4, 4]]);
+    expect(record.steps.map(({ step, loss }) => [step, loss])).toEqual([[0, 0], [1, 1], [2, 2], [3, 3], [4, 4], [5, 5]]);
+    expect(record.knn).toEqual([knn(0), knn(1)]);
     expect([record.runs.length, record.end]).toEqual([2, null]);
   });
 });

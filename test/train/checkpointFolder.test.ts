@@ -319,7 +319,7 @@ describe("finding the checkpoint that is meant", () => {
   });
 
   test("none where there is none", () => {
-    expect(() => findCheckpoint(folder)).toThrow(/has no checkpoint\.pth\.tar, no checkpoint_\*\.pth\.tar and no last\.pth\.tar; give/);
+    expect(() => findCheckpoint(folder)).toThrow(/has no checkpoint_\*\.pth\.tar, no last\.pth\.tar and no checkpoint\.pth\.tar; give/);
     expect(() => findCheckpoint(join(folder, "nothing"))).toThrow(/there is no checkpoint .*nothing; give/);
   });
 

@@ -150,6 +150,13 @@ describe("other ways to train", () => {
       },
     }, (model) => torch.scope(() => expect((model as VisionTransformer).posEmbed.detach().abs().sum().item()).not.toBe(positions)));
     expect(changed.result.steps).toBe(2);
+    // A grid that is not square goes on, and is an encoder.
+    const out = folder();
+    const run = { ...few, imageSize: [24, 32] as const, epochs: 1, out };
+    await runFinetune({ ...run, stopAfter: 2 });
+    expect((await runFinetune({ ...run, pretrained: undefined, imageSize: undefined, resume: out })).result.reason).toBe("finished");
+    using read = await readEncoder(out);
+    expect(read.spec.imageSize).toEqual([24, 32]);
   });
 
   test.each([

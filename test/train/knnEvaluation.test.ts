@@ -2,7 +2,7 @@ import { mkdirSync, readdirSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "@jest/globals";
 import { LabelledDataError } from "../../lib/data/index.js";
-import { Embedder } from "../../lib/train/embedder.js";
+import { Embedder } from "../../lib/train/embedder/embedder.js";
 import { FeatureError } from "../../lib/train/features.js";
 import { evaluateKnn, type KnnProgress } from "../../lib/train/knnEvaluation.js";
 import { OptionError } from "../../lib/train/options.js";
@@ -91,7 +91,7 @@ describe("what cannot be judged says what to do", () => {
     ["float16 on the CPU", { device: "cpu", galleryPrecision: "fp16" }, OptionError, /fp16 needs a GPU/],
     ["images without classes", { data: join(digits, "train", "3") }, LabelledDataError, /have no classes: give each class a folder/],
     ["other classes in the validation part", { val: join(folder, "others") }, LabelledDataError, /has no images of 2, 3.*add the missing folders/],
-    ["a layer that is not there", { layer: "pooled" }, FeatureError, /a ViT has class or patches/],
+    ["a layer that is not there", { layer: "pooled" }, FeatureError, /layer is "pooled".*choose class or patches/],
     ["a checkpoint that is not there", { pretrained: join(folder, "nowhere") }, Error, /no checkpoint .*nowhere/],
   ])("%s", async (_, changes, kind, message) => {
     for (const name of ["0", "1"]) mkdirSync(join(folder, "others", name), { recursive: true });

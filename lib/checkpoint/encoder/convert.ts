@@ -1,6 +1,8 @@
 import * as torch from "../../torch/index.js";
 import type { Tensor } from "../../torch/index.js";
 import type { FileLayer } from "../files/durableFile.js";
+import { writeOnnx } from "../onnx/writeOnnx.js";
+import type { OnnxOptions } from "../onnx/onnxOptions.js";
 import { addPrefix } from "../keys.js";
 import { OrderedDict } from "../pythonValues.js";
 import { writeCheckpoint } from "../writeCheckpoint.js";
@@ -16,7 +18,7 @@ import { checkOutput, refuseSame } from "./outputPath.js";
 import { torchvisionCall, timmCall } from "./pythonCalls.js";
 import { readEncoderFile, type ReadEncoder } from "./readEncoder.js";
 import type { CheckpointKind } from "./recognise.js";
-import type { ConvertTarget } from "./targets.js";
+import { targetOf, type ConvertTarget } from "./targets.js";
 
 export interface ConvertOptions {
   to: ConvertTarget;
@@ -26,6 +28,8 @@ export interface ConvertOptions {
   numHeads?: number | undefined;
   /** Replace what is at the output's path. Default false. */
   force?: boolean;
+  /** For the target "onnx". */
+  onnx?: OnnxOptions;
   /** File operations, for tests that inject faults. */
   files?: FileLayer;
 }
@@ -38,33 +42,39 @@ export interface Conversion {
   to: ConvertTarget;
   arch: string | null;
   numHeads: number | null;
-  /** Number of tensors that were written. */
+  /** Number of tensors that were written; for "onnx" of initialisers. */
   tensors: number;
   /** What was assumed, what was left out, and how to open the result. */
   notes: string[];
 }
 
 /**
- * Takes the encoder out of a checkpoint of any known kind and writes it for another program. Values and dtypes stay as they are.
+ * Takes the encoder out of a checkpoint of any known kind and writes it for another program. Values and dtypes stay as they are,
+ * except in ONNX models, whose weights have the type of `onnx.precision`.
  *
  * @param input a file, or a folder of Hugging Face's
  * @param output appears complete or not at all: a file, or a folder for "huggingface"
  * @throws CheckpointError, ConvertError, and OutputExistsError without `force`
- * @example await convertCheckpoint("checkpoint_0299.pth.tar", "vit-s.pth", { to: "timm" })
+ * @example
+ * await convertCheckpoint("checkpoint_0299.pth.tar", "vit-s.pth", { to: "timm" });
+ * await convertCheckpoint("checkpoint_0299.pth.tar", "vit-s.onnx", { to: "onnx", onnx: { precision: "int8" } });
  */
 export async function convertCheckpoint(input: string, output: string, options: ConvertOptions): Promise<Conversion> {
-  const { to, which = "base", numHeads, force = false, files } = options;
+  const { to, which = "base", numHeads, force = false, onnx = {}, files } = options;
   if (output.endsWith(".safetensors") && !["safetensors", "timm", "torchvision"].includes(to)) {
     throw new ConvertError(
       `${output}: safetensors files hold bare tensors only; give --to ${to} another file name, or use --to safetensors`,
     );
+  }
+  if (targetOf(output) === "onnx" && to !== "onnx") {
+    throw new ConvertError(`${output}: only ONNX models are called so; give --to ${to} another file name, or use --to onnx`);
   }
   await checkOutput(input, output, force, to === "huggingface");
   using read = await readEncoderFile(input, { which, numHeads });
   await refuseSame(read.file, output);
   const { recognised, spec } = read;
   const notes = recognised.family === "vit" ? [...spec.notes] : [];
-  const job: Job = { read, output, which, notes, files: files === undefined ? {} : { files } };
+  const job: Job = { read, output, which, notes, onnx, files: files === undefined ? {} : { files } };
   let tensors: number;
   try {
     tensors = await writers[to](job);
@@ -72,7 +82,7 @@ export async function convertCheckpoint(input: string, output: string, options: 
     if (error instanceof ConvertError) throw new ConvertError(`${input}: ${error.message}`, { cause: error });
     throw error;
   }
-  if (recognised.kind === "linear-probe") notes.push("the linear probe's classifier was left out");
+  if (recognised.kind === "linear-probe" && !(to === "onnx" && onnx.withHead)) notes.push("the linear probe's classifier was left out");
   return { path: output, from: recognised.kind, to, arch: spec.arch, numHeads: spec.numHeads, tensors, notes };
 }
 
@@ -81,6 +91,7 @@ interface Job {
   output: string;
   which: WhichEncoder;
   notes: string[];
+  onnx: OnnxOptions;
   files: { files?: FileLayer };
 }
 
@@ -177,7 +188,24 @@ const writers: Record<ConvertTarget, (job: Job) => Promise<number>> = {
       arch: spec.arch, state_dict: tensors, encoder: encoderRecord(spec),
     }, files));
   },
+
+  onnx: async ({ read, output, notes, onnx, files }) => {
+    noteNonFinite(read.backbone, notes);
+    const { tensors } = await writeOnnx(read, output, onnx, files.files);
+    return tensors;
+  },
 };
+
+/** Warns of weights that make every feature NaN or infinite. */
+function noteNonFinite(backbone: ReadonlyMap<string, Tensor>, notes: string[]): void {
+  const bad = [...backbone].filter(([, tensor]) => !torch.scope(() => torch.isfinite(tensor).all().item()));
+  if (bad.length === 0) return;
+  const more = bad.length > 3 ? ` and ${bad.length - 3} more` : "";
+  notes.push(
+    `${bad.slice(0, 3).map(([key]) => key).join(", ")}${more} hold values that are not finite, and so will the features; the training ` +
+    "diverged or the file is damaged: take an earlier checkpoint",
+  );
+}
 
 /** Writes a state dict by itself, in the format that the file's name tells. */
 async function writeBare(state: OrderedDict<string, Tensor>, output: string, files: Job["files"]): Promise<number> {

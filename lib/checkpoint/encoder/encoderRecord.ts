@@ -35,9 +35,14 @@ export function readEncoderRecord(value: unknown): EncoderRecord | null {
   return null;
 }
 
-/** Attention heads that a pre-training run of ours has left in its checkpoint; undefined in others. */
+/** Attention heads that a run of ours has left in its checkpoint; undefined in others. */
 export function recordedHeads(value: unknown): unknown {
   return fieldsOf(fieldsOf(value).moco_v3_run).num_heads ?? undefined;
+}
+
+/** Height and width of the images that a run of ours has left in its checkpoint; undefined in others. */
+export function recordedImageSize(value: unknown): unknown {
+  return fieldsOf(fieldsOf(value).moco_v3_run).image_size ?? undefined;
 }
 
 function textOrNull(value: unknown): string | null {

@@ -1,11 +1,9 @@
 import { ConvertError } from "./convertError.js";
 import { sizeOf } from "./fields.js";
 import type { EncoderSpec } from "./encoderSpec.js";
+import { IMAGENET_MEAN, IMAGENET_STD } from "./inputNormalization.js";
 import type { RecognisedCheckpoint } from "./recognise.js";
 
-/** Mean and standard deviation of ImageNet's pixels, by which every model here has its input normalised. */
-const IMAGENET_MEAN = [0.485, 0.456, 0.406];
-const IMAGENET_STD = [0.229, 0.224, 0.225];
 const BILINEAR = 2;
 
 /**

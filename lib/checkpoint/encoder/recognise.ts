@@ -4,7 +4,7 @@ import { OrderedDict } from "../pythonValues.js";
 import {
   architectureNames, architectureOf, conventionalHeads, MOCO_HEADS, resnetSizes, vitSizes, type EncoderSizes, type Shapes,
 } from "./architecture.js";
-import { readEncoderRecord, recordedHeads, type EncoderRecord } from "./encoderRecord.js";
+import { readEncoderRecord, recordedHeads, recordedImageSize, type EncoderRecord } from "./encoderRecord.js";
 import { fieldsOf, positive, sizeOf, wholeNumber } from "./fields.js";
 import { gridOfFixedPositions } from "./fixedPositions.js";
 import type { KeyMap } from "./keyMap.js";
@@ -74,7 +74,7 @@ export function recogniseCheckpoint(value: unknown, config: Record<string, unkno
     width: model?.sizes?.width ?? null,
     depth: model?.sizes?.depth ?? null,
     ...headsOf(kind, model, record?.numHeads ?? recordedHeads(value), config),
-    ...geometryOf(model, record, config),
+    ...geometryOf(model, [record?.imageSize, recordedImageSize(value), config.image_size]),
     normEps: positive(record?.normEps) ?? positive(config.layer_norm_eps),
     fixedPositions: model?.sizes?.family === "vit" ? model.fixedGrid !== null : null,
     numClasses: model?.numClasses ?? null,
@@ -169,11 +169,11 @@ function headsOf(
 }
 
 function geometryOf(
-  model: ModelFacts | null, record: EncoderRecord | null, config: Record<string, unknown>,
+  model: ModelFacts | null, imageSizes: readonly unknown[],
 ): Pick<RecognisedCheckpoint, "patchSize" | "imageSize" | "stem" | "mlpRatio"> {
   if (model?.sizes?.family !== "vit") return { patchSize: null, imageSize: null, stem: null, mlpRatio: null };
   const { patchSize, positions, stem, mlpRatio } = model.sizes;
-  const told = [record?.imageSize, config.image_size].map(sizeOf).find((size) => {
+  const told = imageSizes.map(sizeOf).find((size) => {
     return size !== null && patchSize !== null && (size[0] / patchSize) * (size[1] / patchSize) === positions;
   });
   const side = Math.sqrt(positions);

@@ -1,15 +1,12 @@
 import * as torch from "../../torch/index.js";
 import { Tensor } from "../../torch/index.js";
-import { piecesOf } from "../byteSource.js";
 import type { ByteSink } from "../files/durableFile.js";
 import { CheckpointError, printable, type CheckpointSite } from "../error.js";
-import { sharedParts } from "../tensorStorage.js";
+import { writeElements } from "../writeElements.js";
 import { elementTypeOf, writableDTypes } from "./elementTypes.js";
 import { LONGEST_HEADER, METADATA_KEY } from "./header.js";
 import { PREFIX_BYTES } from "./parseSafetensors.js";
 
-/** Bytes handed to the sink at a time. */
-const WRITE_CHUNK = 64 * 2 ** 20;
 /** The header is filled up to a multiple of this, so that the data are aligned in the file. */
 const ALIGNMENT = 8;
 
@@ -41,7 +38,7 @@ export function prepareSafetensors(
   const header = safetensorsHeader(described, { format: "pt", ...checkMetadata(metadata, site) }, site);
   return async (sink) => {
     await sink.write(header);
-    for (const { tensor, itemSize } of tensors) await writeTensor(sink, tensor, itemSize);
+    for (const { tensor, itemSize } of tensors) await writeElements(sink, () => tensor, itemSize);
   };
 }
 
@@ -112,17 +109,6 @@ export function safetensorsHeader(tensors: readonly DescribedTensor[], metadata:
   header.writeBigUInt64LE(BigInt(length), 0);
   text.copy(header, PREFIX_BYTES);
   return header;
-}
-
-/** Writes a tensor's elements in C order: from its own memory where they lie so on the CPU, else from a copy that is freed at once. */
-async function writeTensor(sink: ByteSink, tensor: Tensor, itemSize: number): Promise<void> {
-  if (tensor.numel() === 0) return;
-  using scope = torch.openScope();
-  const bytes = scope.run(() => torch.noGrad(() => {
-    const plain = torch.resolveNeg(torch.resolveConj(tensor.detach())) as Tensor;
-    return sharedParts((plain.to("cpu").contiguous() as Tensor).view([-1]), itemSize);
-  }));
-  for (const piece of piecesOf(bytes, WRITE_CHUNK)) await sink.write(piece);
 }
 
 function checkMetadata(metadata: Readonly<Record<string, string>>, site: CheckpointSite): Record<string, string> {

@@ -24,7 +24,7 @@ const defaultValuesAtOnce = (device: string): number => (device === "cpu" ? 2 **
  * Each image has parameters of its own, the very ones that the CPU path draws, so the distributions are the same. So are the values: the
  * kernels round where PIL rounds. Run on the CPU, they gave the CPU path's bits in all of 2,048 views of photographs at 224 pixels with the
  * recipe's parameters (308 million values), and for the hue of all 2^24 colours. Each operator rounds once, as IEEE 754 says, so that CUDA
- * should give the same bits; `test/gpu` compares them where there is a GPU.
+ * gives the same bits: `test/gpu` compares them where there is a GPU, and on an H200 they agreed.
  *
  * @example
  * using augmentation = new DeviceAugmentation("cuda");

@@ -65,10 +65,12 @@ export async function* onDevice(
     views.forEach((view) => view.dispose());
     done.dispose();
   };
-  const staged = stager.stream.handle === null ? stager.all(batches) : prefetch(stager.all(batches), 1, drop);
+  const synchronous = stager.stream.handle === null;
+  const staged = synchronous ? stager.all(batches) : prefetch(stager.all(batches), 1, drop);
   for await (const batch of staged) {
-    // A batch that has arrived is begun before the consumer's step holds this thread.
-    await new Promise(setImmediate);
+    // A batch that has arrived is begun before the consumer's step holds this thread. Where the step is queued on a device, it goes first:
+    // the device would idle meanwhile.
+    if (synchronous) await new Promise(setImmediate);
     const { views, done, samples, step } = batch;
     consumer.waitFor(done);
     views.forEach((view) => view.recordStream(consumer));

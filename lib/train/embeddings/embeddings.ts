@@ -67,10 +67,11 @@ export function rowsOf({ names, features }: Pick<Embeddings, "names" | "features
 }
 
 /** The same rows in chunks of `size`, the last one aside, however they come. */
-export async function* inChunksOf(size: number, { dim, chunks }: EmbeddingRows): AsyncGenerator<EmbeddingChunk> {
+export async function* inChunksOf(size: number, rows: EmbeddingRows): AsyncGenerator<EmbeddingChunk> {
+  const { dim } = rows;
   let names: string[] = [];
   let features = new Float32Array(size * dim);
-  for await (const chunk of chunks()) {
+  for await (const chunk of rows.chunks()) {
     for (let first = 0; first < chunk.names.length;) {
       const taken = Math.min(size - names.length, chunk.names.length - first);
       features.set(chunk.features.subarray(first * dim, (first + taken) * dim), names.length * dim);

@@ -39,7 +39,7 @@ export async function writeParquet(path: string, rows: EmbeddingRows): Promise<v
     for await (const { names, features } of inChunksOf(groupRows, rows)) {
       const embedding = names.map((_, i) => Array.from(features.subarray(i * rows.dim, (i + 1) * rows.dim)));
       await parquet.write({
-        columnData: [{ name: "file", data: [...names], encoding: "PLAIN" }, { name: "embedding", data: embedding, encoding: "PLAIN", codec: "UNCOMPRESSED" }],
+        columnData: [{ name: "file", data: [...names], encoding: "PLAIN" }, { name: "embedding", data: embedding, encoding: "PLAIN", codec: "UNCOMPRESSED", statistics: false }],
         rowGroupSize: groupRows,
       });
       await flush();

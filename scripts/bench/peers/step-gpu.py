@@ -137,9 +137,13 @@ class Head(nn.Module):
 
 
 class Tuned:
-    """The recipe with bfloat16, fused attention, both views as one batch, fused optimisers and no value read back; optionally compiled."""
+    """The recipe with fused attention, both views as one batch, fused optimisers and no value read back; optionally compiled. In float16 the
+    loss has a fixed scale."""
 
-    def __init__(self, arch, batch, optimizer, stop_grad, compile=None, **_):
+    def __init__(self, arch, batch, optimizer, stop_grad, precision, compile=None, **_):
+        self.dtype = torch.bfloat16 if precision == "bf16" else torch.float16
+        self.scale = 1.0 if precision == "bf16" else 1024.0
+        self.inverse, self.found = torch.full([], 1 / self.scale, device=device), torch.zeros([], device=device)
         self.temperature = 0.2 if arch.startswith("vit") else 1.0
 
         def encoder():
@@ -163,7 +167,7 @@ class Tuned:
         self.loss = torch.compile(self.forward, mode=compile) if compile else self.forward
 
     def forward(self, views):
-        with torch.autocast("cuda", torch.bfloat16):
+        with torch.autocast("cuda", self.dtype):
             q = self.predictor(self.base(views))
             with torch.no_grad():
                 k = self.momentum(views)
@@ -178,7 +182,9 @@ class Tuned:
         with torch.no_grad():
             torch._foreach_lerp_(*self.pair, 0.01)
         loss = self.loss(torch.cat([x1, x2]))
-        loss.backward()
+        (loss * self.scale if self.scale > 1 else loss).backward()
+        if self.scale > 1:
+            torch._amp_foreach_non_finite_check_and_unscale_([p.grad for p in self.learned], self.found, self.inverse)
         if self.fused:
             self.fused.step()
         else:

@@ -82,7 +82,7 @@ describe.each(models)("$name", ({ name, build, dtype, learned, refused = [] }) =
     model.dispose();
   });
 
-  test.each(convertTargets.filter((to) => !refused.includes(to)))("comes back from %s bit by bit", async (to) => {
+  test.each(convertTargets.filter((to) => to !== "onnx" && !refused.includes(to)))("comes back from %s bit by bit", async (to) => {
     const there = join(folder, `${name}.${to}`);
     const back = join(folder, `${name}.${to}.encoder`);
     await convertCheckpoint(source, there, { to });
