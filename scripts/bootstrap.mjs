@@ -45,6 +45,8 @@ function installPackages() {
     const windows = process.platform === "win32";
     const { status, error } = spawnSync(windows ? "npm.cmd" : "npm", ["ci", "--no-audit", "--no-fund", "--loglevel=error"], {
       cwd: root, shell: windows, stdio: ["ignore", 2, 2], // standard output belongs to the command that comes next
+      // Some tests need onnxruntime-node as it comes; its installation would download GPU libraries besides.
+      env: { ONNXRUNTIME_NODE_INSTALL: "skip", ...process.env },
     });
     if (error) throw new BootstrapError(`npm could not be run (${error.message}); it comes with Node: https://nodejs.org`);
     if (status !== 0) throw new BootstrapError("npm ci failed; its message is above. Mend that and run the command again");

@@ -81,7 +81,7 @@ export async function pretrain(options: PretrainOptions, hooks: PretrainHooks = 
   await using loader = new TwoViewLoader(source, {
     batchSize: recipe.batchSize, imageSize: recipe.imageSize, cropMin: recipe.cropMin, augmentation: recipe.augmentation ?? {}, seed,
     threads: recipe.workers, exif: recipe.exif, cache: recipe.cacheImages, maxBad: recipe.maxBad, knownBad: saved?.knownBad(source.length),
-    augmentOn: recipe.augment === "gpu" ? device : undefined, copyTo: device === "cpu" ? undefined : device,
+    augmentOn: recipe.augment === "gpu" ? device : undefined, copyTo: device,
   });
   const { stepsPerEpoch } = loader;
 

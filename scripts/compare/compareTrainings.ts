@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import type { Peer } from "../bench/peer.js";
+import { AccuracyStore } from "./accuracyStore.js";
 import { finetunings, probeFlags, type FinetuneRecipe, type FinetuningName } from "./methods.js";
 import { moco } from "./ours.js";
 import { jobOf, type Prepared } from "./prepared.js";
@@ -16,7 +17,7 @@ export function compareProbes(prepared: Prepared, seeds: readonly number[]): Pro
   const ours = (seed: number): Promise<number> => {
     return trainOurs(prepared, ["lincls", data, "--pretrained", checkpoint, ...flags, "--seed", String(seed)]);
   };
-  return compareSeeds(prepared, "linear probe", { seeds, ours, peer });
+  return compareSeeds(prepared, "linear probe", { recipe: flags, seeds, ours, peer });
 }
 
 /** End-to-end fine-tuning: `moco finetune` and timm's classes. */
@@ -27,7 +28,7 @@ export function compareFinetuning(prepared: Prepared, name: FinetuningName, seed
   const ours = (seed: number): Promise<number> => {
     return trainOurs(prepared, ["finetune", data, "--pretrained", checkpoint, ...finetuneFlags(recipe), "--seed", String(seed)]);
   };
-  return compareSeeds(prepared, `fine-tuning, ${name}`, { seeds, ours, peer });
+  return compareSeeds(prepared, `fine-tuning, ${name}`, { recipe, seeds, ours, peer });
 }
 
 /** Trains with one of our commands; gives the accuracy after its last epoch. */
@@ -42,6 +43,8 @@ async function trainOurs({ folder, threads }: Prepared, words: readonly string[]
 }
 
 interface Sides {
+  /** What both follow, as far as the method does not say it. */
+  recipe: unknown;
   seeds: readonly number[];
   /** Accuracy of ours with a seed. */
   ours(seed: number): Promise<number>;
@@ -50,11 +53,13 @@ interface Sides {
 }
 
 /** Trains both sides at once, seed by seed. */
-async function compareSeeds({ name, title, judged, onProgress }: Prepared, method: string, { seeds, ours, peer }: Sides): Promise<SeededComparison> {
+async function compareSeeds(prepared: Prepared, method: string, { recipe, seeds, ours, peer }: Sides): Promise<SeededComparison> {
+  const { name, title, folder, judged, onProgress } = prepared;
+  const store = new AccuracyStore(join(folder, "accuracies.json"));
   const trained = async (side: string, train: (seed: number) => Promise<number>): Promise<number[]> => {
     const accuracies: number[] = [];
     for (const seed of seeds) {
-      const accuracy = await train(seed);
+      const accuracy = await store.get({ method, side, seed, recipe }, () => train(seed));
       onProgress?.(`${name}: ${method}, seed ${seed}: ${side} ${accuracy.toFixed(4)}`);
       accuracies.push(accuracy);
     }

@@ -30,7 +30,7 @@ const program = new Command("compare")
   .addOption(new Option("--methods <names...>", "what is compared").choices(methodNames).default([...methodNames]))
   .addOption(new Option("--seeds <n>", "seeds of each training").argParser(wholeFrom(2, 1000)).default(5))
   .addOption(new Option("--threads <n>", "threads of one operator, on each of the two sides, which run at once").argParser(wholeFrom(1, 1024)).default(1))
-  .option("--dir <dir>", "where images and encoders are written, and found again by the next run; default: a temporary folder")
+  .option("--dir <dir>", "where images, encoders and accuracies are written, and found again by the next run, which goes on with what is missing; default: a temporary folder")
   .option("--quick", "few images, epochs and seeds, to see that it runs; writes no record")
   .addHelpText("after", `
 Prints the table of docs/evaluation.md. Exits with 1 where a training is further apart than seeds and images explain, or kNN differs.

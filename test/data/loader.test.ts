@@ -60,6 +60,10 @@ describe("batches", () => {
     expect([seen.length, new Set(seen).size]).toEqual([12, 12]);
   });
 
+  test("that are to go to the CPU stay there, as they are", async () => {
+    expect(await run(memorySource(14), { copyTo: "cpu" })).toEqual(await run(memorySource(14)));
+  });
+
   test("are the same for any number of threads, any prefetching and any caching", async () => {
     const expected = await run(memorySource(22), { threads: 1, prefetch: 1 });
     expect(expected).toHaveLength(5);

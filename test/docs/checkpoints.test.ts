@@ -8,7 +8,7 @@ import * as torch from "../../lib/torch/index.js";
 import { startCommand, startMoco, type Outcome } from "../cli/moco.js";
 import { runPythonFile, testPython, testUpstream } from "../support/python.js";
 import { expectNoTensorsLeft } from "../support/tensorsLeft.js";
-import { readPage, ReadersFolder, root, testBlocks } from "./docsPage.js";
+import { readPage, ReadersFolder, root, testBlocks, testLinks } from "./docsPage.js";
 
 expectNoTensorsLeft();
 const folder = new ReadersFolder();
@@ -62,7 +62,9 @@ async function runUpstreamBlock(code: string): Promise<Outcome> {
   return { code: 0, signal: null, stdout: "", stderr: "" };
 }
 
-testBlocks(readPage("checkpoints.md"), {
+const page = readPage("checkpoints.md");
+testLinks(page);
+testBlocks(page, {
   sh: (code) => folder.runShell(code),
   ts: (code) => folder.runTypeScript(code),
   python: testPython === null ? null : runPythonBlock,

@@ -8,7 +8,7 @@ import { ImageFolder, imageEndings } from "../../lib/data/index.js";
 import { drawAugmentSheet } from "../../lib/report/augmentSheet.js";
 import { fixturePath } from "../support/fixtures.js";
 import { expectNoTensorsLeft } from "../support/tensorsLeft.js";
-import { readPage, ReadersFolder, root, testBlocks } from "./docsPage.js";
+import { readPage, ReadersFolder, root, testBlocks, testLinks } from "./docsPage.js";
 
 expectNoTensorsLeft();
 const folder = new ReadersFolder();
@@ -35,6 +35,7 @@ function writePets(): void {
   writeFileSync(join(pets, "annotations", "test.txt"), lines(2, 3));
 }
 
+testLinks(page);
 testBlocks(page, { sh: (code) => folder.runShell(code), ts: (code) => folder.runTypeScript(code) });
 
 test("the programs fit the package's types", () => {

@@ -7,8 +7,9 @@ import { addPrefix, OrderedDict, writeCheckpoint } from "../../lib/checkpoint/in
 import { createModel } from "../../lib/models/index.js";
 import * as torch from "../../lib/torch/index.js";
 import { fixturePath } from "../support/fixtures.js";
+import { plantedFolder, untrainedEncoder } from "../train/plantedDuplicates.js";
 import { expectNoTensorsLeft } from "../support/tensorsLeft.js";
-import { readPage, ReadersFolder, root, testBlocks } from "./docsPage.js";
+import { readPage, ReadersFolder, root, section, testBlocks, testLinks } from "./docsPage.js";
 
 expectNoTensorsLeft();
 const folder = new ReadersFolder();
@@ -16,6 +17,8 @@ const page = readPage("serving.md");
 
 beforeAll(async () => {
   await folder.writePhotos();
+  await plantedFolder(join(folder.path, "pictures"));
+  await untrainedEncoder(join(folder.path, "encoder.pth.tar"));
   process.env.SERVER = join(root, "examples", "similar-images", "server.mjs");
   symlinkSync(join(root, "node_modules", "onnxruntime-node"), join(folder.path, "node_modules", "onnxruntime-node"));
   copyFileSync(fixturePath("checkpoints/lincls_vit_legacy.pth.tar"), join(folder.path, "probe.pth.tar"));
@@ -26,7 +29,11 @@ beforeAll(async () => {
   vit.dispose();
 }, 180_000);
 
-testBlocks(page, { sh: (code) => folder.runShell(code), ts: (code) => folder.runTypeScript(code) });
+const runners = { sh: (code: string) => folder.runShell(code), ts: (code: string) => folder.runTypeScript(code) };
+for (const heading of ["Embeddings", "ONNX"]) testBlocks(section(page, heading), runners);
+testBlocks(section(page, "Nearest images and near-duplicates"), runners, { tolerance: 0.0051 });
+testBlocks(section(page, "A server"), { sh: runners.sh });
+testLinks(page);
 
 test("the programs fit the package's types", () => {
   const programs = page.blocks.filter(({ language }) => language === "ts").map(({ code }, i) => {

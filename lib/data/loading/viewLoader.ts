@@ -153,7 +153,7 @@ export class ViewLoader<Views extends readonly Tensor[] = readonly Tensor[]> {
     this.#cache = cache ? new Map() : null;
     this.#cacheRoom = Math.min(totalmem(), constrainedMemory() || Infinity) / 4;
     this.#augmentation = augmentOn === undefined ? null : new DeviceAugmentation(augmentOn);
-    this.#deviceWork = this.#augmentation ?? (copyTo === undefined ? null : finished(copyTo));
+    this.#deviceWork = this.#augmentation ?? (copyTo === undefined || copyTo === "cpu" ? null : finished(copyTo));
     const shape: ViewShape = { views: recipes.length, height, width, dtype: this.#augmentation ? "uint8" : "float32", pinned };
     this.#buffers = new ViewBuffers(batchSize, shape, prefetch + 1);
     this.pool = new ImagePool(options.threads);
