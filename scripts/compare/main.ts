@@ -23,7 +23,7 @@ interface Flags {
 const dataNames = Object.keys(dataSets) as DataName[];
 
 const program = new Command("compare")
-  .description("Judge the same encoders by our commands and by PyTorch, over several seeds; the figures go to benchmarks/results/compare.json.")
+  .description("Judge the same encoders by our commands and by PyTorch, over several seeds; the figures of a whole run go to benchmarks/results/compare.json.")
   .requiredOption("--upstream <dir>", "checkout of facebookresearch/moco-v3")
   .option("--python <path>", "Python with torch, torchvision and timm 0.4.9", "python3")
   .addOption(new Option("--data <names...>", "which images").choices(dataNames).default(dataNames))
@@ -53,7 +53,8 @@ Examples:
         },
       });
       process.stdout.write(comparisonTable(result.comparisons));
-      if (!flags.quick) process.stderr.write(`written: ${saveResult(result)}\n`);
+      const isWhole = dataNames.every((name) => flags.data.includes(name)) && methodNames.every((name) => flags.methods.includes(name));
+      if (isWhole && !flags.quick) process.stderr.write(`written: ${saveResult(result)}\n`);
       process.exitCode = result.comparisons.every(isExplained) ? 0 : 1;
     } finally {
       if (dir === undefined) rmSync(folder, { recursive: true, force: true });
