@@ -10,30 +10,30 @@ export { EmbeddingFileError, type EmbeddingChunk, type EmbeddingRows, type Embed
 export { embedImages, type EmbedImagesHooks, type EmbedImagesOptions, type EmbedImagesResult } from "./train/embedImages.js";
 export { EmbedResumeError } from "./train/embeddings/partialEmbeddings.js";
 export { evaluateKnn, type KnnEvaluation, type KnnEvaluationOptions, type KnnProgress } from "./train/knnEvaluation.js";
-export type { KnnScore } from "./train/knn.js";
+export type { KnnScore } from "./train/neighbours/knn.js";
 export {
   NearestError, NearestImages, type DuplicateGroup, type DuplicateOptions, type Neighbour, type NearestOptions, type NearestProgress,
-} from "./train/nearest.js";
+} from "./train/neighbours/nearest.js";
 export {
   findDuplicates, searchImages, type ComparedImagesOptions, type DuplicatesResult, type SearchImagesOptions, type SearchResult,
 } from "./train/searchImages.js";
-export { TooManyPairsError } from "./train/similarPairs.js";
-export { IndexFileError, MissingPackageError } from "./train/approximateIndex.js";
+export { TooManyPairsError } from "./train/neighbours/similarPairs.js";
+export { IndexFileError, MissingPackageError } from "./train/neighbours/approximateIndex.js";
 export { pretrain, type PretrainHooks, type PretrainResult } from "./train/pretrain.js";
 export { finetune, type FinetuneResult } from "./train/finetune.js";
-export { evaluateFinetuned, type EvaluateFinetunedOptions, type FinetunedEvaluation } from "./train/evaluateFinetuned.js";
-export type { FinetuneOptions } from "./train/finetuneOptions.js";
-export type { SupervisedHooks } from "./train/supervisedRecorder.js";
+export { evaluateFinetuned, type EvaluateFinetunedOptions, type FinetunedEvaluation } from "./train/finetuning/evaluateFinetuned.js";
+export type { FinetuneOptions } from "./train/finetuning/finetuneOptions.js";
+export type { SupervisedHooks } from "./train/runs/supervisedRecorder.js";
 export { linearProbe, type LinearProbeHooks, type LinearProbeResult } from "./train/linear.js";
-export type { LinearProbeOptions } from "./train/linearOptions.js";
-export type { HeadResult } from "./train/headRace.js";
-export { FrozenWeightsError } from "./train/frozenWeights.js";
+export type { LinearProbeOptions } from "./train/linearProbe/linearOptions.js";
+export type { HeadResult } from "./train/linearProbe/headRace.js";
+export { FrozenWeightsError } from "./train/linearProbe/frozenWeights.js";
 export {
   evaluateClassifier, EvaluationError, type EvaluateOptions, type Evaluation,
 } from "./train/evaluateClassifier.js";
 export { OptionError, type Precision } from "./train/options.js";
 export type { PretrainOptions } from "./train/pretrainOptions.js";
-export { CheckpointSaveError } from "./train/checkpointFolder.js";
-export { ResumeError } from "./train/resumable.js";
+export { CheckpointSaveError } from "./train/runs/checkpointFolder.js";
+export { ResumeError } from "./train/runs/resumable.js";
 export { ReportFileError, writeAugmentReport, type AugmentReport } from "./report/augmentReport.js";
 export { AugmentSheetError, type AugmentSheetOptions } from "./report/augmentSheet.js";

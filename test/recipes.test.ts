@@ -7,7 +7,7 @@ import { describe, expect, test } from "@jest/globals";
 import { applyConfigFile } from "../lib/cli/configFile.js";
 import { addFinetuneFlags, toFinetuneOptions, type FinetuneFlags } from "../lib/cli/finetuneFlags.js";
 import { addPretrainFlags, toPretrainOptions, type PretrainFlags } from "../lib/cli/pretrainFlags.js";
-import { resolveFinetuneOptions } from "../lib/train/finetuneOptions.js";
+import { resolveFinetuneOptions } from "../lib/train/finetuning/finetuneOptions.js";
 import { resolveOptions } from "../lib/train/pretrainOptions.js";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));

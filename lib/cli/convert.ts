@@ -40,7 +40,7 @@ export function register(program: Command): void {
       const to = requireTarget(output, flags);
       await ensureReady();
       const { convertCheckpoint, OutputExistsError } = await import("../checkpoint/index.js");
-      const { findModel } = await import("../train/checkpointFiles.js");
+      const { findModel } = await import("../train/runs/checkpointFiles.js");
       const { which, heads, force = false, json, precision, layer, withHead, preprocess } = flags;
       const onnx = { precision, layer, withHead, preprocess };
       const file = await findModel(input);

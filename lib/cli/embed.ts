@@ -65,7 +65,7 @@ async function embed(images: string[], { pretrained, heads, quiet: quietFlag, js
   const quiet = quietFlag === true || readConfig().quiet;
   await ensureReady();
   const { embedImages } = await import("../train/embedImages.js");
-  const { listenForInterrupt } = await import("../train/interrupt.js");
+  const { listenForInterrupt } = await import("../train/runs/interrupt.js");
   const interrupt = listenForInterrupt((signal) => tell(`${signal}: finishing this batch. Ctrl-C again quits at once.`));
   const options: EmbedImagesOptions = { ...flags, images, checkpoint: pretrained, ...(heads !== undefined && { numHeads: heads }) };
   const began = performance.now();

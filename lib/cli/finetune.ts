@@ -6,7 +6,7 @@ import { readConfig } from "../config.js";
 import type { CountProgress, EvaluationEntry, TrainingProgress } from "../report/index.js";
 import { ensureReady } from "../setup/index.js";
 import type { FinetuneResult } from "../train/finetune.js";
-import type { SupervisedHooks } from "../train/supervisedRecorder.js";
+import type { SupervisedHooks } from "../train/runs/supervisedRecorder.js";
 import { applyConfigFile } from "./configFile.js";
 import { counted } from "./counted.js";
 import { addFinetuneFlags, toFinetuneOptions, type FinetuneFlags } from "./finetuneFlags.js";
@@ -44,8 +44,8 @@ async function train(data: string, flags: FinetuneFlags): Promise<void> {
   const options = { ...toFinetuneOptions(data, flags), out };
   await ensureReady();
   const { finetune } = await import("../train/finetune.js");
-  const { listenForInterrupt } = await import("../train/interrupt.js");
-  const { CLASSIFIER_CHECKPOINT, MODEL_BEST } = await import("../train/checkpointFiles.js");
+  const { listenForInterrupt } = await import("../train/runs/interrupt.js");
+  const { CLASSIFIER_CHECKPOINT, MODEL_BEST } = await import("../train/runs/checkpointFiles.js");
   const display = await createDisplay(data, flags, out);
   const interrupt = listenForInterrupt((signal) => {
     display.tell(`${signal}: finishing this step, then saving. Ctrl-C again quits at once.`);
@@ -94,7 +94,7 @@ async function train(data: string, flags: FinetuneFlags): Promise<void> {
 async function evaluate(data: string, flags: FinetuneFlags): Promise<void> {
   const options = { ...toFinetuneOptions(data, flags), resume: flags.resume };
   await ensureReady();
-  const { evaluateFinetuned } = await import("../train/evaluateFinetuned.js");
+  const { evaluateFinetuned } = await import("../train/finetuning/evaluateFinetuned.js");
   const display = await createDisplay(data, flags, "");
   try {
     const found = await evaluateFinetuned(options, display.hooks);

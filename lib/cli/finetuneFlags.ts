@@ -1,5 +1,5 @@
 import { type Command, InvalidArgumentError } from "commander";
-import type { FinetuneOptions } from "../train/finetuneOptions.js";
+import type { FinetuneOptions } from "../train/finetuning/finetuneOptions.js";
 import type { Range } from "./numberOption.js";
 import { deviceOf, flag, fraction, notNegative, number, positive, shared, whole, type TrainingFlags } from "./trainingFlags.js";
 import { UsageError } from "./usageError.js";

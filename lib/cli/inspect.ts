@@ -59,7 +59,7 @@ export function register(program: Command): void {
 
 async function inspect(file: string, { json, tensors, keys, limit }: Flags): Promise<void> {
   const { inspectCheckpoint } = await import("../checkpoint/index.js");
-  const { findModel } = await import("../train/checkpointFiles.js");
+  const { findModel } = await import("../train/runs/checkpointFiles.js");
   const inspection = await inspectCheckpoint(await findModel(file));
   const accepts = keyFilter(keys);
   const chosen = inspection.tensors
@@ -73,7 +73,7 @@ async function inspect(file: string, { json, tensors, keys, limit }: Flags): Pro
 
 async function compare(fileA: string, fileB: string, { json, tensors, keys, limit, encoder, atol, rtol }: Flags): Promise<void> {
   const { compareCheckpoints } = await import("../checkpoint/index.js");
-  const { findModel } = await import("../train/checkpointFiles.js");
+  const { findModel } = await import("../train/runs/checkpointFiles.js");
   const comparison = await compareCheckpoints(await findModel(fileA), await findModel(fileB), {
     encoder, atol, rtol, modelOnly: tensors === "model", accepts: keys === undefined ? undefined : keyFilter(keys),
   });

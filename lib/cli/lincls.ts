@@ -6,7 +6,7 @@ import { readConfig } from "../config.js";
 import type { CountProgress, EvaluationEntry, TrainingProgress } from "../report/index.js";
 import { ensureReady } from "../setup/index.js";
 import type { LinearProbeHooks, LinearProbeResult } from "../train/linear.js";
-import type { LinearProbeOptions } from "../train/linearOptions.js";
+import type { LinearProbeOptions } from "../train/linearProbe/linearOptions.js";
 import { applyConfigFile } from "./configFile.js";
 import { counted } from "./counted.js";
 import { addLinclsFlags, toLinearProbeOptions, type LinclsFlags } from "./linclsFlags.js";
@@ -40,7 +40,7 @@ async function run(given: LinearProbeOptions, flags: LinclsFlags): Promise<void>
   const options = { ...given, out };
   await ensureReady();
   const { linearProbe } = await import("../train/linear.js");
-  const { listenForInterrupt } = await import("../train/interrupt.js");
+  const { listenForInterrupt } = await import("../train/runs/interrupt.js");
   const quiet = flags.quiet === true || readConfig().quiet;
   const display = await createDisplay(flags, options, quiet);
   const interrupt = listenForInterrupt((signal) => {

@@ -1,5 +1,5 @@
 import { type Command, InvalidArgumentError } from "commander";
-import type { LinearProbeOptions } from "../train/linearOptions.js";
+import type { LinearProbeOptions } from "../train/linearProbe/linearOptions.js";
 import { deviceOf, flag, number, requireOneProcess, shared, whole, type TrainingFlags } from "./trainingFlags.js";
 import { UsageError } from "./usageError.js";
 

@@ -36,8 +36,8 @@ async function run(data: string, flags: PretrainFlags): Promise<void> {
   const options = { ...toPretrainOptions(data, flags), out: flags.out ?? defaultFolder({ resume: flags.resume, name: flags.arch }) };
   await ensureReady();
   const { pretrain } = await import("../train/pretrain.js");
-  const { listenForInterrupt } = await import("../train/interrupt.js");
-  const { checkpointsIn } = await import("../train/checkpointFiles.js");
+  const { listenForInterrupt } = await import("../train/runs/interrupt.js");
+  const { checkpointsIn } = await import("../train/runs/checkpointFiles.js");
   const { formatDuration, RUN_LOG } = await import("../report/index.js");
   const quiet = flags.quiet === true || readConfig().quiet;
   const display = await createDisplay(flags, data, options.out, quiet);

@@ -5,7 +5,7 @@ import type { ChartPoint } from "../report/lineChart.js";
 import * as torch from "../torch/index.js";
 import type { Tensor } from "../torch/index.js";
 import { FeatureExtractor } from "./features.js";
-import { knnAccuracy, nearestNeighbours, recallAt } from "./knn.js";
+import { knnAccuracy, nearestNeighbours, recallAt } from "./neighbours/knn.js";
 import { pretrain, type PretrainHooks } from "./pretrain.js";
 import type { PretrainOptions } from "./pretrainOptions.js";
 

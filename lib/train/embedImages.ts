@@ -9,7 +9,7 @@ import { imagesFrom, openImageInputs } from "./embeddings/imageInputs.js";
 import { EmbedResumeError, PartialEmbeddings, type Manifest } from "./embeddings/partialEmbeddings.js";
 import { FeatureExtractor, type FeatureLayer } from "./features.js";
 import { loadFrozenEncoder } from "./frozenEncoder.js";
-import { normalized } from "./similarity.js";
+import { normalized } from "./neighbours/similarity.js";
 import { requirePrecision, requireRange, requireWhole, resolveDevice, type Precision } from "./options.js";
 
 export interface EmbedImagesOptions {

@@ -8,23 +8,23 @@ import { clipGradients, fineTuningRateAt, GradScaler } from "../optim/index.js";
 import type { EndEntry, EvaluationEntry } from "../report/index.js";
 import * as torch from "../torch/index.js";
 import type { Tensor } from "../torch/index.js";
-import { findCheckpoint, requireFreshFolder, type Position } from "./checkpointFiles.js";
-import { newClassifier, savedClassifier, type Classifier } from "./classifier.js";
+import { findCheckpoint, requireFreshFolder, type Position } from "./runs/checkpointFiles.js";
+import { newClassifier, savedClassifier, type Classifier } from "./finetuning/classifier.js";
 import { evaluateClassifier, type Evaluation } from "./evaluateClassifier.js";
 import {
   createFinetuneOptimizer, evaluationInterpolation, finetuneFacts, resolveFinetuneOptions, scheduleEpoch, scheduleOf, type FinetuneOptions,
-} from "./finetuneOptions.js";
-import { furtherEntries, restoreFinetuning, tellDifferences } from "./finetuneState.js";
-import { FiniteGuard } from "./finiteGuard.js";
+} from "./finetuning/finetuneOptions.js";
+import { furtherEntries, restoreFinetuning, tellDifferences } from "./finetuning/finetuneState.js";
+import { FiniteGuard } from "./runs/finiteGuard.js";
 import { readEncoder } from "./initialWeights.js";
 import { chooseKernels } from "./kernels.js";
-import { ModelAverage } from "./modelAverage.js";
+import { ModelAverage } from "./finetuning/modelAverage.js";
 import { createAutocast } from "./options.js";
-import type { RunFacts } from "./ownPart.js";
+import type { RunFacts } from "./runs/ownPart.js";
 import { randomSeed } from "./pretrainOptions.js";
-import { softTargetCrossEntropy, softTargets } from "./softTargets.js";
-import { SupervisedRecorder, type SupervisedHooks } from "./supervisedRecorder.js";
-import { SavedSupervised } from "./supervisedState.js";
+import { softTargetCrossEntropy, softTargets } from "./finetuning/softTargets.js";
+import { SupervisedRecorder, type SupervisedHooks } from "./runs/supervisedRecorder.js";
+import { SavedSupervised } from "./runs/supervisedState.js";
 
 export interface FinetuneResult {
   /** The trained classifier; the caller disposes of it. */

@@ -1,7 +1,7 @@
 import { readEncoderFile, type ReadEncoder, type ReadEncoderOptions } from "../checkpoint/index.js";
 import type { MoCo } from "../moco/index.js";
 import { VisionTransformer } from "../models/index.js";
-import { findModel } from "./checkpointFiles.js";
+import { findModel } from "./runs/checkpointFiles.js";
 
 /** An encoder cannot be the beginning of a training: its weights would mean something else there. */
 export class InitialWeightsError extends Error {

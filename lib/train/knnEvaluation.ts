@@ -1,9 +1,9 @@
 import {
   openLabelledSplits, randomSubset, requireLabels, type BadImage, type ImageSource, type ImageStream, type LabelledSplits,
 } from "../data/index.js";
-import { gatherFeatures, type FeatureBank } from "./featureBank.js";
+import { gatherFeatures, type FeatureBank } from "./neighbours/featureBank.js";
 import type { FeatureExtractor } from "./features.js";
-import { knnDefaults, knnScores, requireNeighbours, type KnnScore, type LabelledFeatures } from "./knn.js";
+import { knnDefaults, knnScores, requireNeighbours, type KnnScore, type LabelledFeatures } from "./neighbours/knn.js";
 import { loadExtractor, type LoadExtractorOptions } from "./loadExtractor.js";
 import { requirePrecision, requireRange, requireWhole, resolveDevice, type Precision } from "./options.js";
 

@@ -3,17 +3,17 @@ import { LabelledDataError, openLabelledSplits, type BadImage, type LabelledSpli
 import type { Encoder } from "../models/index.js";
 import type { EndEntry } from "../report/index.js";
 import * as torch from "../torch/index.js";
-import { findCheckpoint, requireFreshFolder, type Position } from "./checkpointFiles.js";
+import { findCheckpoint, requireFreshFolder, type Position } from "./runs/checkpointFiles.js";
 import { evaluateClassifier, type Evaluation } from "./evaluateClassifier.js";
 import { FeatureExtractor } from "./features.js";
-import { requireFrozen } from "./frozenWeights.js";
-import { HeadRace, HEADS_KEY, type HeadResult } from "./headRace.js";
-import { LinearHeads } from "./linearHeads.js";
-import { probeFacts, resolveLinearOptions, type LinearProbeOptions, type LinearRecipe } from "./linearOptions.js";
-import { CachedBatches, CroppedBatches, validationFeatures, type ProbeBatches, type ProbeData, type ValidationFeatures } from "./probeBatches.js";
-import { inputSize, openProbe } from "./probeModel.js";
-import { SupervisedRecorder, type SupervisedHooks } from "./supervisedRecorder.js";
-import type { SupervisedTrainee } from "./supervisedState.js";
+import { requireFrozen } from "./linearProbe/frozenWeights.js";
+import { HeadRace, HEADS_KEY, type HeadResult } from "./linearProbe/headRace.js";
+import { LinearHeads } from "./linearProbe/linearHeads.js";
+import { probeFacts, resolveLinearOptions, type LinearProbeOptions, type LinearRecipe } from "./linearProbe/linearOptions.js";
+import { CachedBatches, CroppedBatches, validationFeatures, type ProbeBatches, type ProbeData, type ValidationFeatures } from "./linearProbe/probeBatches.js";
+import { inputSize, openProbe } from "./linearProbe/probeModel.js";
+import { SupervisedRecorder, type SupervisedHooks } from "./runs/supervisedRecorder.js";
+import type { SupervisedTrainee } from "./runs/supervisedState.js";
 
 /** What a caller hears, and can say, while a linear probe runs. */
 export interface LinearProbeHooks extends SupervisedHooks {

@@ -4,17 +4,17 @@ import { createMoCo, type MoCo } from "../moco/index.js";
 import { GradScaler, learningRateAt, momentumAt } from "../optim/index.js";
 import type { EndEntry, KnnEntry, RunEntry, StepEntry } from "../report/index.js";
 import * as torch from "../torch/index.js";
-import { findCheckpoint, requireFreshFolder, type Position } from "./checkpointFiles.js";
-import { FiniteGuard } from "./finiteGuard.js";
+import { findCheckpoint, requireFreshFolder, type Position } from "./runs/checkpointFiles.js";
+import { FiniteGuard } from "./runs/finiteGuard.js";
 import { beginWith, readEncoder } from "./initialWeights.js";
 import { chooseKernels } from "./kernels.js";
-import { KnnProbe } from "./knnProbe.js";
+import { KnnProbe } from "./neighbours/knnProbe.js";
 import { createAutocast } from "./options.js";
 import {
   createOptimizer, isSaveDue, randomSeed, resolveOptions, trainingFacts, type PretrainOptions,
 } from "./pretrainOptions.js";
-import { RunRecorder } from "./runRecorder.js";
-import { SavedTraining, type RunFacts, type Trainee } from "./trainingState.js";
+import { RunRecorder } from "./runs/runRecorder.js";
+import { SavedTraining, type RunFacts, type Trainee } from "./runs/trainingState.js";
 
 /** What a caller hears, and can say, while the training runs. */
 export interface PretrainHooks {

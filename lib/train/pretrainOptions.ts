@@ -5,7 +5,7 @@ import { isArchitecture, UnknownArchitectureError, VisionTransformer, type Encod
 import type { Module } from "../nn/index.js";
 import { AdamW, LARS, scaledLearningRate, type Optimizer } from "../optim/index.js";
 import type { Tensor } from "../torch/index.js";
-import type { Position } from "./checkpointFiles.js";
+import type { Position } from "./runs/checkpointFiles.js";
 import {
   OptionError, requireOneOf, requirePrecision, requireRange, requireWhole, resolveDevice, type Precision,
 } from "./options.js";

@@ -2,12 +2,12 @@ import { stat } from "node:fs/promises";
 import { relative, resolve } from "node:path";
 import { ImageFolder, openImages, type BadImage, type ImageSource, type ImageStream } from "../data/index.js";
 import { embeddingEndings, readEmbeddings } from "./embeddings/embeddingFile.js";
-import { gatherFeatures, type FeatureBank } from "./featureBank.js";
+import { gatherFeatures, type FeatureBank } from "./neighbours/featureBank.js";
 import type { FeatureExtractor } from "./features.js";
 import { loadExtractor, type LoadExtractorOptions } from "./loadExtractor.js";
 import {
   defaultThreshold, NearestError, NearestImages, type DuplicateGroup, type DuplicateOptions, type Neighbour, type NearestOptions, type NearestProgress,
-} from "./nearest.js";
+} from "./neighbours/nearest.js";
 import { OptionError, requireRange } from "./options.js";
 
 /** Where images to compare come from, and how their features are computed where they are not there yet. */

@@ -1,18 +1,14 @@
-import { benchmarkCheckpoint } from "./checkpoint.js";
-import { benchmarkData } from "./data.js";
-import { benchmarkOperators } from "./ops.js";
 import type { BenchmarkOptions, BenchmarkResult } from "./result.js";
-import { benchmarkServe } from "./serve.js";
-import { benchmarkStep } from "./step.js";
-import { benchmarkStepGpu } from "./stepGpu.js";
 
-/** Benchmarks by name, as `moco bench NAME` takes them. */
-export const benchmarks: Readonly<Record<string, (options: BenchmarkOptions) => Promise<BenchmarkResult>>> = {
-  checkpoint: benchmarkCheckpoint,
-  data: benchmarkData,
-  ops: benchmarkOperators,
-  serve: benchmarkServe,
-  step: benchmarkStep,
-  "step-gpu": benchmarkStepGpu,
+type Benchmark = (options: BenchmarkOptions) => Promise<BenchmarkResult>;
+
+/** Benchmarks by name, as `moco bench NAME` takes them. Each is loaded when it is run: `serve` needs development packages. */
+export const benchmarks: Readonly<Record<string, Benchmark>> = {
+  checkpoint: async (options) => (await import("./checkpoint.js")).benchmarkCheckpoint(options),
+  data: async (options) => (await import("./data.js")).benchmarkData(options),
+  ops: async (options) => (await import("./ops.js")).benchmarkOperators(options),
+  serve: async (options) => (await import("./serve.js")).benchmarkServe(options),
+  step: async (options) => (await import("./step.js")).benchmarkStep(options),
+  "step-gpu": async (options) => (await import("./stepGpu.js")).benchmarkStepGpu(options),
 };
 export { saveResult } from "./result.js";

@@ -1,4 +1,4 @@
-import type { Retention } from "../../lib/train/checkpointRetention.js";
+import type { Retention } from "../../lib/train/runs/checkpointRetention.js";
 import type { Entry, Listing } from "./simulatedDisk.js";
 
 const POINTER = "last.pth.tar";

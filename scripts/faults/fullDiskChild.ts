@@ -4,9 +4,9 @@
 import { appendFileSync, readdirSync, rmSync, statfsSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { diskFiles } from "../../lib/checkpoint/files/durableFile.js";
-import { checkpointName, type Position } from "../../lib/train/checkpointFiles.js";
-import { CheckpointSaveError } from "../../lib/train/checkpointFolder.js";
-import type { Retention } from "../../lib/train/checkpointRetention.js";
+import { checkpointName, type Position } from "../../lib/train/runs/checkpointFiles.js";
+import { CheckpointSaveError } from "../../lib/train/runs/checkpointFolder.js";
+import type { Retention } from "../../lib/train/runs/checkpointRetention.js";
 import { Random } from "../fuzz/random.js";
 import { CheckpointContents } from "./checkpointContents.js";
 import { Expectation } from "./expectation.js";

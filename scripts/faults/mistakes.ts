@@ -1,9 +1,9 @@
 import { join } from "node:path";
 import { putInPlace, writeFile, type FileLayer } from "../../lib/checkpoint/files/durableFile.js";
-import { checkpointName, LAST_CHECKPOINT } from "../../lib/train/checkpointFiles.js";
-import { CheckpointFolder } from "../../lib/train/checkpointFolder.js";
-import { pointTo } from "../../lib/train/checkpointPointer.js";
-import { superseded, type Retention } from "../../lib/train/checkpointRetention.js";
+import { checkpointName, LAST_CHECKPOINT } from "../../lib/train/runs/checkpointFiles.js";
+import { CheckpointFolder } from "../../lib/train/runs/checkpointFolder.js";
+import { pointTo } from "../../lib/train/runs/checkpointPointer.js";
+import { superseded, type Retention } from "../../lib/train/runs/checkpointRetention.js";
 import { ours, writePieces, type Writer } from "./writers.js";
 
 export interface Mistake {

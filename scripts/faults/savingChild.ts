@@ -5,8 +5,8 @@
 import { readFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { diskFiles, type FileLayer } from "../../lib/checkpoint/files/durableFile.js";
-import { checkpointName, checkpointsIn, positionOf, type Position } from "../../lib/train/checkpointFiles.js";
-import type { Retention } from "../../lib/train/checkpointRetention.js";
+import { checkpointName, checkpointsIn, positionOf, type Position } from "../../lib/train/runs/checkpointFiles.js";
+import type { Retention } from "../../lib/train/runs/checkpointRetention.js";
 import type { Scenario } from "./scenarios.js";
 import { systemError } from "./simulatedDisk.js";
 import type { Writer } from "./writers.js";

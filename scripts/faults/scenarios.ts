@@ -1,5 +1,5 @@
-import type { Position } from "../../lib/train/checkpointFiles.js";
-import type { Retention } from "../../lib/train/checkpointRetention.js";
+import type { Position } from "../../lib/train/runs/checkpointFiles.js";
+import type { Retention } from "../../lib/train/runs/checkpointRetention.js";
 
 /** A run whose saves the campaign disturbs. */
 export interface Scenario {

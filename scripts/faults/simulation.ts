@@ -1,5 +1,5 @@
-import { checkpointName, type Position } from "../../lib/train/checkpointFiles.js";
-import { CheckpointSaveError } from "../../lib/train/checkpointFolder.js";
+import { checkpointName, type Position } from "../../lib/train/runs/checkpointFiles.js";
+import { CheckpointSaveError } from "../../lib/train/runs/checkpointFolder.js";
 import { Random } from "../fuzz/random.js";
 import type { CheckpointContents } from "./checkpointContents.js";
 import { crashStates } from "./crashStates.js";

@@ -1,5 +1,5 @@
 import { BackgroundWriter } from "../../lib/checkpoint/index.js";
-import { CheckpointFolder } from "../../lib/train/checkpointFolder.js";
+import { CheckpointFolder } from "../../lib/train/runs/checkpointFolder.js";
 import { saveNumber, valueOf } from "./checkpointContents.js";
 import type { Writer } from "./writers.js";
 

@@ -1,7 +1,7 @@
 import { writeDurably, type FileLayer } from "../../lib/checkpoint/files/durableFile.js";
-import type { Position } from "../../lib/train/checkpointFiles.js";
-import { CheckpointFolder } from "../../lib/train/checkpointFolder.js";
-import type { Retention } from "../../lib/train/checkpointRetention.js";
+import type { Position } from "../../lib/train/runs/checkpointFiles.js";
+import { CheckpointFolder } from "../../lib/train/runs/checkpointFolder.js";
+import type { Retention } from "../../lib/train/runs/checkpointRetention.js";
 
 /** Something that saves checkpoints; the campaign says whether it does so safely. */
 export type Writer = (folder: string, retention: Retention, files: FileLayer) => Promise<{

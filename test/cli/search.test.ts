@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { beforeAll, expect, test } from "@jest/globals";
 import { openImages } from "../../lib/data/index.js";
 import { writeEmbeddings } from "../../lib/train/embeddings/embeddingFile.js";
-import { gatherFeatures } from "../../lib/train/featureBank.js";
+import { gatherFeatures } from "../../lib/train/neighbours/featureBank.js";
 import { loadExtractor } from "../../lib/train/loadExtractor.js";
 import { temporaryFolder } from "../support/temporaryFolder.js";
 import { expectNoTensorsLeft } from "../support/tensorsLeft.js";

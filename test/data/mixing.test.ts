@@ -2,7 +2,7 @@
 import { describe, expect, test } from "@jest/globals";
 import { checkMixing, cutMixing, DataOptionError, drawMixing, mixes, mixImages, type Mixing, type MixingRecipe } from "../../lib/data/index.js";
 import * as torch from "../../lib/torch/index.js";
-import { softTargetCrossEntropy, softTargets } from "../../lib/train/softTargets.js";
+import { softTargetCrossEntropy, softTargets } from "../../lib/train/finetuning/softTargets.js";
 import { maxAbsolute, numbers } from "../support/digest.js";
 import { readJson, readNpz } from "../support/fixtures.js";
 import { runPython, testPython } from "../support/python.js";

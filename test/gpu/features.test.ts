@@ -3,7 +3,7 @@ import { expect, test } from "@jest/globals";
 import { createModel, ResNet, VisionTransformer, type Encoder } from "../../lib/models/index.js";
 import * as torch from "../../lib/torch/index.js";
 import { FeatureError, FeatureExtractor } from "../../lib/train/features.js";
-import { knnAccuracy, nearestNeighbours, recallAt } from "../../lib/train/knn.js";
+import { knnAccuracy, nearestNeighbours, recallAt } from "../../lib/train/neighbours/knn.js";
 import { memorySource } from "../data/pixels.js";
 import { maxRelative, numbers } from "../support/digest.js";
 import { expectNoTensorsLeft } from "../support/tensorsLeft.js";

@@ -2,8 +2,8 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, expect, test } from "@jest/globals";
-import type { FinetuneOptions } from "../../lib/train/finetuneOptions.js";
-import { evaluateFinetuned } from "../../lib/train/evaluateFinetuned.js";
+import type { FinetuneOptions } from "../../lib/train/finetuning/finetuneOptions.js";
+import { evaluateFinetuned } from "../../lib/train/finetuning/evaluateFinetuned.js";
 import { temporaryFolder } from "../support/temporaryFolder.js";
 import { expectNoTensorsLeft } from "../support/tensorsLeft.js";
 import { quickOptions, runFinetune, writeFinetuneFiles } from "../train/finetuneRun.js";

@@ -5,7 +5,7 @@ import { VisionTransformer } from "../../lib/models/index.js";
 import { AdamW, GradScaler } from "../../lib/optim/index.js";
 import * as torch from "../../lib/torch/index.js";
 import type { Tensor } from "../../lib/torch/index.js";
-import { FiniteGuard } from "../../lib/train/finiteGuard.js";
+import { FiniteGuard } from "../../lib/train/runs/finiteGuard.js";
 import { createAutocast, type Precision } from "../../lib/train/options.js";
 import { expectNoTensorsLeft } from "../support/tensorsLeft.js";
 import { stateBytes } from "../train/tinyRun.js";

@@ -12,9 +12,9 @@ import { writeCheckpoint } from "../../lib/checkpoint/index.js";
 import { ABANDONED_AFTER, temporaryOwner, temporaryPath } from "../../lib/checkpoint/files/temporaryFile.js";
 import {
   CheckpointNotFoundError, checkpointName, checkpointsIn, findCheckpoint, requireFreshFolder, RunFolderError, type Position,
-} from "../../lib/train/checkpointFiles.js";
-import { CheckpointFolder, CheckpointSaveError, type CheckpointFolderOptions } from "../../lib/train/checkpointFolder.js";
-import { requireRetention, RetentionError, superseded } from "../../lib/train/checkpointRetention.js";
+} from "../../lib/train/runs/checkpointFiles.js";
+import { CheckpointFolder, CheckpointSaveError, type CheckpointFolderOptions } from "../../lib/train/runs/checkpointFolder.js";
+import { requireRetention, RetentionError, superseded } from "../../lib/train/runs/checkpointRetention.js";
 
 let folder: string;
 beforeEach(() => void (folder = mkdtempSync(join(tmpdir(), "moco-folder-"))));

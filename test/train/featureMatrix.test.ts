@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { describe, expect, test } from "@jest/globals";
 import { disposeTensors, readCheckpoint } from "../../lib/checkpoint/index.js";
 import * as torch from "../../lib/torch/index.js";
-import { featureKey, FeatureMatrix, type FeatureMatrixOptions, type LabelledRows } from "../../lib/train/featureMatrix.js";
+import { featureKey, FeatureMatrix, type FeatureMatrixOptions, type LabelledRows } from "../../lib/train/linearProbe/featureMatrix.js";
 import { temporaryFolder } from "../support/temporaryFolder.js";
 import { expectNoTensorsLeft } from "../support/tensorsLeft.js";
 

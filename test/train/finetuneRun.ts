@@ -5,8 +5,8 @@ import { VisionTransformer, type Encoder } from "../../lib/models/index.js";
 import type { EvaluationEntry, StepEntry } from "../../lib/report/index.js";
 import * as torch from "../../lib/torch/index.js";
 import { finetune, type FinetuneResult } from "../../lib/train/finetune.js";
-import type { FinetuneOptions } from "../../lib/train/finetuneOptions.js";
-import type { SupervisedHooks } from "../../lib/train/supervisedRecorder.js";
+import type { FinetuneOptions } from "../../lib/train/finetuning/finetuneOptions.js";
+import type { SupervisedHooks } from "../../lib/train/runs/supervisedRecorder.js";
 import { writeDigits } from "../support/digits.js";
 
 /** Writes the digits, and the encoder to begin with as `encoder.pth`. */

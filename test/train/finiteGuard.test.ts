@@ -4,7 +4,7 @@ import { createMoCo, type MoCo } from "../../lib/moco/index.js";
 import { AdamW, GradScaler, LARS } from "../../lib/optim/index.js";
 import { readRunLog } from "../../lib/report/index.js";
 import * as torch from "../../lib/torch/index.js";
-import { FiniteGuard, NonFiniteError } from "../../lib/train/finiteGuard.js";
+import { FiniteGuard, NonFiniteError } from "../../lib/train/runs/finiteGuard.js";
 import type { PretrainOptions } from "../../lib/train/pretrainOptions.js";
 import { withFolder } from "../data/pixels.js";
 import { runTiny, tinyOptions } from "./tinyRun.js";

@@ -1,7 +1,7 @@
 import { spawn } from "node:child_process";
 import { expect, test } from "@jest/globals";
 
-const module = new URL("../../lib/train/interrupt.js", import.meta.url).href;
+const module = new URL("../../lib/train/runs/interrupt.js", import.meta.url).href;
 
 /** A process that listens, tells what it hears, and never ends by itself; `act` is called with it once it listens. */
 async function outcome(act: (send: (signal: NodeJS.Signals) => void, heard: () => Promise<void>) => Promise<void>) {

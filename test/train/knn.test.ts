@@ -1,8 +1,8 @@
 import { describe, expect, test } from "@jest/globals";
 import * as torch from "../../lib/torch/index.js";
-import { knnAccuracy, knnScores, nearestNeighbours, recallAt, type LabelledFeatures } from "../../lib/train/knn.js";
+import { knnAccuracy, knnScores, nearestNeighbours, recallAt, type LabelledFeatures } from "../../lib/train/neighbours/knn.js";
 import { OptionError } from "../../lib/train/options.js";
-import { nearestChunks, normalized } from "../../lib/train/similarity.js";
+import { nearestChunks, normalized } from "../../lib/train/neighbours/similarity.js";
 import { readJson, readNpz } from "../support/fixtures.js";
 import { expectNoTensorsLeft } from "../support/tensorsLeft.js";
 

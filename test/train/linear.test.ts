@@ -9,7 +9,7 @@ import { readRunLog } from "../../lib/report/index.js";
 import * as torch from "../../lib/torch/index.js";
 import { evaluateClassifier } from "../../lib/train/evaluateClassifier.js";
 import { FeatureError } from "../../lib/train/features.js";
-import { FrozenWeightsError, requireFrozen } from "../../lib/train/frozenWeights.js";
+import { FrozenWeightsError, requireFrozen } from "../../lib/train/linearProbe/frozenWeights.js";
 import { InitialWeightsError, readEncoder } from "../../lib/train/initialWeights.js";
 import { OptionError } from "../../lib/train/options.js";
 import { writeDigits } from "../support/digits.js";

@@ -1,10 +1,10 @@
 import { describe, expect, test } from "@jest/globals";
 import * as torch from "../../lib/torch/index.js";
-import { FeatureMatrix } from "../../lib/train/featureMatrix.js";
-import { NonFiniteError } from "../../lib/train/finiteGuard.js";
-import { HeadRace } from "../../lib/train/headRace.js";
-import { LinearHeads, type HeadsStep } from "../../lib/train/linearHeads.js";
-import { ResumeError } from "../../lib/train/resumable.js";
+import { FeatureMatrix } from "../../lib/train/linearProbe/featureMatrix.js";
+import { NonFiniteError } from "../../lib/train/runs/finiteGuard.js";
+import { HeadRace } from "../../lib/train/linearProbe/headRace.js";
+import { LinearHeads, type HeadsStep } from "../../lib/train/linearProbe/linearHeads.js";
+import { ResumeError } from "../../lib/train/runs/resumable.js";
 import { maxRelative, numbers } from "../support/digest.js";
 import { readJson, readNpz } from "../support/fixtures.js";
 import { expectNoTensorsLeft } from "../support/tensorsLeft.js";

@@ -3,13 +3,13 @@ import { join } from "node:path";
 import { describe, expect, test } from "@jest/globals";
 import * as torch from "../../lib/torch/index.js";
 import type { Tensor } from "../../lib/torch/index.js";
-import { ApproximateIndex, IndexFileError, loadUsearch, MissingPackageError } from "../../lib/train/approximateIndex.js";
-import { duplicateGroups } from "../../lib/train/duplicateGroups.js";
+import { ApproximateIndex, IndexFileError, loadUsearch, MissingPackageError } from "../../lib/train/neighbours/approximateIndex.js";
+import { duplicateGroups } from "../../lib/train/neighbours/duplicateGroups.js";
 import { writeEmbeddings } from "../../lib/train/embeddings/embeddingFile.js";
-import { NearestError, NearestImages, type DuplicateGroup, type NearestOptions } from "../../lib/train/nearest.js";
+import { NearestError, NearestImages, type DuplicateGroup, type NearestOptions } from "../../lib/train/neighbours/nearest.js";
 import { OptionError } from "../../lib/train/options.js";
-import { findSimilarPairs, SimilarPairs, TooManyPairsError, type ComparedRows } from "../../lib/train/similarPairs.js";
-import { normalized } from "../../lib/train/similarity.js";
+import { findSimilarPairs, SimilarPairs, TooManyPairsError, type ComparedRows } from "../../lib/train/neighbours/similarPairs.js";
+import { normalized } from "../../lib/train/neighbours/similarity.js";
 import { temporaryFolder } from "../support/temporaryFolder.js";
 import { expectNoTensorsLeft } from "../support/tensorsLeft.js";
 

@@ -5,7 +5,7 @@ import { ResNet, VisionTransformer, type Encoder } from "../../lib/models/index.
 import type { EvaluationEntry, StepEntry } from "../../lib/report/index.js";
 import * as torch from "../../lib/torch/index.js";
 import { linearProbe, type LinearProbeHooks, type LinearProbeResult } from "../../lib/train/linear.js";
-import type { LinearProbeOptions } from "../../lib/train/linearOptions.js";
+import type { LinearProbeOptions } from "../../lib/train/linearProbe/linearOptions.js";
 
 export const vit = (): Encoder => new VisionTransformer({ imageSize: 16, patchSize: 8, embedDim: 24, depth: 1, numHeads: 3, numClasses: 0 });
 export const resnet = (): Encoder => new ResNet({ block: "basic", layers: [1, 1, 1, 1], width: 4, numClasses: 0 });

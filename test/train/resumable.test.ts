@@ -8,7 +8,7 @@ import { ResNet, VisionTransformer } from "../../lib/models/index.js";
 import { OptimizerStateError } from "../../lib/optim/index.js";
 import * as torch from "../../lib/torch/index.js";
 import type { Tensor } from "../../lib/torch/index.js";
-import { ResumeError, SavedTraining, type RunFacts, type Trainee } from "../../lib/train/trainingState.js";
+import { ResumeError, SavedTraining, type RunFacts, type Trainee } from "../../lib/train/runs/trainingState.js";
 import { fixturePath } from "../support/fixtures.js";
 import { runTiny } from "./tinyRun.js";
 import { buildTrainee, disposeTrainee, type TinyTraining } from "./upstream/tinyTraining.js";

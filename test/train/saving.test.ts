@@ -6,7 +6,7 @@ import { writeCheckpoint } from "../../lib/checkpoint/index.js";
 import { VisionTransformer } from "../../lib/models/index.js";
 import { readRunLog } from "../../lib/report/index.js";
 import * as torch from "../../lib/torch/index.js";
-import { CheckpointSaveError } from "../../lib/train/checkpointFolder.js";
+import { CheckpointSaveError } from "../../lib/train/runs/checkpointFolder.js";
 import { InitialWeightsError } from "../../lib/train/initialWeights.js";
 import { runTiny, stateBytes, tinyOptions } from "./tinyRun.js";
 

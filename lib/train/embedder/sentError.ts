@@ -2,7 +2,7 @@
 import { CheckpointError, ConvertError } from "../../checkpoint/index.js";
 import { ModelConfigError } from "../../models/index.js";
 import { StateDictError } from "../../nn/index.js";
-import { CheckpointNotFoundError } from "../checkpointFiles.js";
+import { CheckpointNotFoundError } from "../runs/checkpointFiles.js";
 import { FeatureError } from "../features.js";
 import { OptionError } from "../options.js";
 

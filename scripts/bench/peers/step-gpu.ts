@@ -4,7 +4,7 @@ import { createMoCo, type MoCo } from "../../../lib/moco/index.js";
 import { AdamW, GradScaler, LARS, type Optimizer } from "../../../lib/optim/index.js";
 import * as torch from "../../../lib/torch/index.js";
 import type { Tensor } from "../../../lib/torch/index.js";
-import { FiniteGuard } from "../../../lib/train/finiteGuard.js";
+import { FiniteGuard } from "../../../lib/train/runs/finiteGuard.js";
 import { chooseKernels } from "../../../lib/train/kernels.js";
 import { createAutocast } from "../../../lib/train/options.js";
 import type { GpuRequest, GpuSetup } from "../stepGpu.js";

@@ -5,8 +5,8 @@ import { disposeTensors, readCheckpoint } from "../../../lib/checkpoint/index.js
 import * as torch from "../../../lib/torch/index.js";
 import type { Tensor } from "../../../lib/torch/index.js";
 import { scoreOf } from "../../../lib/train/evaluateClassifier.js";
-import { LinearHeads } from "../../../lib/train/linearHeads.js";
-import { SavedSupervised } from "../../../lib/train/supervisedState.js";
+import { LinearHeads } from "../../../lib/train/linearProbe/linearHeads.js";
+import { SavedSupervised } from "../../../lib/train/runs/supervisedState.js";
 import { maxRelative, numbers } from "../../support/digest.js";
 import { writeDigits } from "../../support/digits.js";
 import { temporaryFolder } from "../../support/temporaryFolder.js";

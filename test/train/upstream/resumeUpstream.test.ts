@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { disposeTensors, readCheckpoint } from "../../../lib/checkpoint/index.js";
 import * as torch from "../../../lib/torch/index.js";
 import type { Tensor } from "../../../lib/torch/index.js";
-import { SavedTraining, type Trainee } from "../../../lib/train/trainingState.js";
+import { SavedTraining, type Trainee } from "../../../lib/train/runs/trainingState.js";
 import { maxAbsolute, numbers } from "../../support/digest.js";
 import { fixturePath, readJson, readNpy, readNpz } from "../../support/fixtures.js";
 import { buildTrainee, disposeTrainee, save, trainEpochs, trainStep, valuesOf, type TinyTraining } from "./tinyTraining.js";

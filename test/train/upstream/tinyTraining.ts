@@ -6,8 +6,8 @@ import { AdamW, GradScaler, LARS, learningRateAt, momentumAt } from "../../../li
 import * as torch from "../../../lib/torch/index.js";
 import type { DType, Tensor } from "../../../lib/torch/index.js";
 import { pretrain } from "../../../lib/train/pretrain.js";
-import { trainingStateValue, type RunFacts, type Trainee } from "../../../lib/train/trainingState.js";
-import type { Position } from "../../../lib/train/checkpointFiles.js";
+import { trainingStateValue, type RunFacts, type Trainee } from "../../../lib/train/runs/trainingState.js";
+import type { Position } from "../../../lib/train/runs/checkpointFiles.js";
 import { numbers } from "../../support/digest.js";
 import { fixturePath } from "../../support/fixtures.js";
 import { formulaUnit } from "../../support/formula.js";

@@ -7,7 +7,7 @@ import { disposeTensors, OrderedDict, readCheckpoint, writeCheckpoint } from "..
 import { SGD } from "../../../lib/optim/index.js";
 import * as torch from "../../../lib/torch/index.js";
 import type { Tensor } from "../../../lib/torch/index.js";
-import { SavedTraining } from "../../../lib/train/trainingState.js";
+import { SavedTraining } from "../../../lib/train/runs/trainingState.js";
 import { maxAbsolute, numbers } from "../../support/digest.js";
 import { runPython, testUpstream } from "../../support/python.js";
 import { archName, buildTrainee, disposeTrainee, pretrainHere, save, trainEpochs, valuesOf, type TinyTraining } from "./tinyTraining.js";

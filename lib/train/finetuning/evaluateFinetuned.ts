@@ -1,0 +1,56 @@
+import { LabelledDataError, openLabelledSplits } from "../../data/index.js";
+import type { EvaluationEntry } from "../../report/index.js";
+import * as torch from "../../torch/index.js";
+import { findCheckpoint } from "../runs/checkpointFiles.js";
+import { savedAverage, savedClassifier } from "./classifier.js";
+import { evaluateClassifier, type Evaluation } from "../evaluateClassifier.js";
+import { evaluationInterpolation, resolveFinetuneOptions, type FinetuneOptions } from "./finetuneOptions.js";
+import { SavedSupervised } from "../runs/supervisedState.js";
+import type { SupervisedHooks } from "../runs/supervisedRecorder.js";
+
+/** What is evaluated, and how; `resume` leads to the classifier. */
+export type EvaluateFinetunedOptions = FinetuneOptions & { resume: string };
+
+export interface FinetunedEvaluation extends Evaluation {
+  /** Path of the checkpoint. */
+  checkpoint: string;
+  /** Epochs that it was trained for; null where it does not tell. */
+  epochs: number | null;
+  /** The same of the moving average of its weights, where the checkpoint has one. */
+  average?: EvaluationEntry["average"];
+}
+
+/**
+ * Evaluates a fine-tuned classifier, or a linear probe, on a data set's images to judge by; at another image size too.
+ *
+ * @returns null where `signal` was aborted before the end
+ * @throws the errors of `finetune`; LabelledDataError where the data set has no images to judge by
+ * @example
+ * const found = await evaluateFinetuned({ data: "flowers", resume: "runs/flowers/model_best.pth.tar" });
+ */
+export async function evaluateFinetuned(
+  options: EvaluateFinetunedOptions, hooks: Pick<SupervisedHooks, "onEvaluationBatch" | "onWarning" | "signal"> = {},
+): Promise<FinetunedEvaluation | null> {
+  const recipe = resolveFinetuneOptions(options);
+  if (recipe.threads !== null) torch.setNumThreads(recipe.threads);
+  const { data, val: valPath, numClasses, images: length, shuffleBuffer } = options;
+  const { classes, val } = typeof data === "string" ? await openLabelledSplits(data, { val: valPath, numClasses, length, shuffleBuffer }) : data;
+  if (val === null) throw new LabelledDataError("there are no images to judge by: add val/ beside train/, or give some (val, --val)");
+  const checkpoint = findCheckpoint(options.resume);
+  using saved = await SavedSupervised.read(checkpoint);
+  const judge = async (average: boolean): Promise<Evaluation | null> => {
+    const { model, imageSize, notes } = savedClassifier(saved, { ...recipe, classes, train: false, average });
+    using network = model;
+    for (const note of average ? [] : notes) hooks.onWarning?.(note);
+    return await evaluateClassifier(network.to(recipe.device), val, {
+      ...recipe, numClasses: classes.length, imageSize, interpolation: evaluationInterpolation(recipe), signal: hooks.signal,
+      onBatch: (done) => hooks.onEvaluationBatch?.(done, val.length),
+    });
+  };
+  const found = await judge(false);
+  if (found === null) return null;
+  const result: FinetunedEvaluation = { ...found, checkpoint, epochs: saved.position?.epoch ?? null };
+  if (savedAverage(saved) === null) return result;
+  const average = await judge(true);
+  return average && { ...result, average: { acc1: average.acc1, acc5: average.acc5, loss: average.loss } };
+}

@@ -1,0 +1,167 @@
+import { availableParallelism } from "node:os";
+import type { LabelledSplits } from "../../data/index.js";
+import { isArchitecture, UnknownArchitectureError, VisionTransformer, type Encoder } from "../../models/index.js";
+import { scaledLearningRate } from "../../optim/index.js";
+import { OptionError, requirePrecision, requireRange, requireWhole, resolveDevice, type Precision } from "../options.js";
+
+/** Options of {@link linearProbe}. Defaults are upstream's. */
+export interface LinearProbeOptions {
+  /** What `openLabelledSplits` opens: a folder with `train/` and `val/`, a benchmark data set, shards; or two sources of your own. */
+  data: string | LabelledSplits;
+  /** Images to judge by, where they are not part of `data`. */
+  val?: string;
+  /** Images of an epoch, where a stream's shards do not tell. */
+  images?: number;
+  /** Images among which a stream's next one is drawn. */
+  shuffleBuffer?: number;
+  /** Outputs of the classifier. Default: one for each class. Upstream's always have 1000; needed for shards that do not name classes. */
+  numClasses?: number;
+
+  /** The encoder: any checkpoint that `moco convert` reads, or a run's folder for its latest. Default: random weights. */
+  pretrained?: string;
+  /** Name of the architecture. Default: that of the checkpoint, and `"resnet50"` without one. A checkpoint of another one is refused. */
+  arch?: string;
+  /** Attention heads of a ViT, where they are not what the file says or its kind usually has. */
+  numHeads?: number;
+  /** Pixels of the square input. Default: a ViT's own, 224 for a ResNet. */
+  imageSize?: number;
+
+  /** Default 90. */
+  epochs?: number;
+  /** First epoch, counted from 0. As upstream, only without `pretrained`, and a checkpoint that is resumed knows better. Default 0. */
+  startEpoch?: number;
+  /** Default 1024. */
+  batchSize?: number;
+  /** Learning rate for a batch of 256, scaled linearly with the batch size. Default 0.1. */
+  baseLr?: number;
+  /** Learning rate as it is, in place of `baseLr`. */
+  lr?: number;
+  /**
+   * Train a classifier for each of these learning rates (for a batch of 256) at once, on the same features; in place of `baseLr`. Checkpoints
+   * have the one with the highest accuracy.
+   */
+  sweep?: readonly number[];
+  /** Of SGD. Default 0.9. */
+  momentum?: number;
+  /** Default 0. */
+  weightDecay?: number;
+  /** Smallest area of a crop as a fraction of the image's. Default 0.08, torchvision's. */
+  cropMin?: number;
+  /**
+   * Compute the features once instead of in every epoch: of the centre of each image, as in evaluation, or, with `cacheViews`, of random
+   * crops. Fast, and not upstream's protocol, whose crops are new in each epoch. Default false.
+   */
+  cacheFeatures?: boolean;
+  /** Random crops of each image whose features are computed once; epoch after epoch uses the next. Implies `cacheFeatures`. Default 0: none. */
+  cacheViews?: number;
+  /** Bytes of features that are kept in memory; more are kept in a file of the run's folder. Default 2 GiB. */
+  featureMemory?: number;
+
+  /** Evaluate only. Default false. */
+  evaluate?: boolean;
+  /** `"cpu"`, `"cuda"` or `"cuda:N"`. Default: the first GPU, where there is one. */
+  device?: string;
+  /** Of the frozen encoder; the classifier is trained in float32. Default `"fp32"`, as upstream. */
+  precision?: Precision;
+  /** Of the classifier's start, the order and the crops. Default: a random one, or that of the checkpoint that is resumed. */
+  seed?: number;
+  /** Threads of one operator on the CPU. Default: libtorch's choice. */
+  threads?: number;
+  /** Threads that prepare images, at most as many as the machine has. Default 32. */
+  workers?: number;
+  /** Keep decoded images in memory, as far as they fit. Default false. */
+  cacheImages?: boolean;
+  /** Turn pictures upright as their EXIF orientation says. Default false, as upstream. */
+  exif?: boolean;
+  /** Fraction of the images that may be unreadable. Default 0.01. */
+  maxBad?: number;
+
+  /** Folder for checkpoints and log. Without it nothing is written. */
+  out?: string;
+  /** A checkpoint of ours or of upstream's to go on from, or the folder of a run. */
+  resume?: string;
+  /** Write checkpoints in the background: the training waits only for a copy in memory. Default true. */
+  saveInBackground?: boolean;
+  /** Stop after this many steps of this call, and save. Default: run to the end. */
+  stopAfter?: number;
+}
+
+/** The options with every default filled in. */
+export type LinearRecipe = ReturnType<typeof resolveLinearOptions>;
+
+/**
+ * Fills in upstream's defaults and checks every value, before anything is read or built.
+ *
+ * @throws OptionError that names the option, its value and what is allowed; UnknownArchitectureError
+ */
+export function resolveLinearOptions(options: LinearProbeOptions) {
+  const { batchSize = 1024, baseLr = 0.1, sweep = null, cacheViews = 0 } = options;
+  const lr = options.lr ?? scaledLearningRate(baseLr, batchSize);
+  const recipe = {
+    val: options.val ?? null,
+    images: options.images ?? null,
+    shuffleBuffer: options.shuffleBuffer ?? null,
+    numClasses: options.numClasses ?? null,
+    pretrained: options.pretrained ?? null,
+    arch: options.arch ?? null,
+    numHeads: options.numHeads ?? null,
+    imageSize: options.imageSize ?? null,
+    epochs: options.epochs ?? 90,
+    startEpoch: options.startEpoch ?? 0,
+    batchSize,
+    lr,
+    /** The learning rate of each classifier, scaled. */
+    rates: sweep === null ? [lr] : sweep.map((rate) => scaledLearningRate(rate, batchSize)),
+    sweep: sweep === null ? null : [...sweep],
+    momentum: options.momentum ?? 0.9,
+    weightDecay: options.weightDecay ?? 0,
+    cropMin: options.cropMin ?? 0.08,
+    cacheFeatures: (options.cacheFeatures ?? false) || cacheViews > 0,
+    cacheViews,
+    featureMemory: options.featureMemory ?? 2 ** 31,
+    evaluate: options.evaluate ?? false,
+    device: resolveDevice(options.device),
+    precision: options.precision ?? ("fp32" as const),
+    seed: options.seed ?? null,
+    threads: options.threads ?? null,
+    // Upstream's 0 means the training's own process; here there is always a thread.
+    workers: Math.max(1, Math.min(options.workers ?? 32, availableParallelism())),
+    cacheImages: options.cacheImages ?? false,
+    exif: options.exif ?? false,
+    maxBad: options.maxBad ?? 0.01,
+    out: options.out ?? null,
+    resume: options.resume ?? null,
+    saveInBackground: options.saveInBackground ?? true,
+    stopAfter: options.stopAfter ?? null,
+  };
+  const { arch, images, shuffleBuffer, numClasses, numHeads, imageSize, seed, threads, stopAfter } = recipe;
+  if (arch !== null && !isArchitecture(arch)) throw new UnknownArchitectureError(arch);
+  for (const name of ["epochs", "batchSize"] as const) requireWhole(name, recipe[name], 1);
+  for (const name of ["startEpoch", "cacheViews"] as const) requireWhole(name, recipe[name], 0);
+  for (const [name, value] of Object.entries({ images, shuffleBuffer, numClasses, numHeads, imageSize, threads, stopAfter })) {
+    if (value !== null) requireWhole(name, value, 1);
+  }
+  if (seed !== null) requireWhole("seed", seed, 0);
+  requireWhole("workers", options.workers ?? 1, 0);
+  for (const name of ["lr", "weightDecay", "featureMemory"] as const) requireRange(name, recipe[name], 0, Number.MAX_VALUE);
+  for (const rate of sweep ?? []) requireRange("sweep", rate, Number.MIN_VALUE, Number.MAX_VALUE);
+  if (sweep !== null && (sweep.length === 0 || new Set(sweep).size < sweep.length)) {
+    throw new OptionError(`sweep is [${sweep.join(", ")}]; give one or more learning rates, each once`);
+  }
+  if (sweep !== null && (options.lr !== undefined || options.baseLr !== undefined)) {
+    throw new OptionError("sweep gives the learning rates, and so does the learning rate alone (lr, baseLr); give one of them");
+  }
+  requireRange("momentum", recipe.momentum, 0, 1 - Number.EPSILON);
+  requireRange("cropMin", recipe.cropMin, Number.MIN_VALUE, 1);
+  requireRange("maxBad", recipe.maxBad, 0, 1);
+  requirePrecision(recipe.precision, recipe.device);
+  return recipe;
+}
+
+/** The options that shape the weights, as checkpoints keep them, and what the shapes of a ViT's weights do not tell. */
+export function probeFacts(recipe: LinearRecipe, encoder: Encoder, imageSize: readonly number[], numClasses: number): Record<string, unknown> {
+  const names = ["lr", "sweep", "momentum", "weightDecay", "epochs", "cropMin", "cacheFeatures", "cacheViews", "exif", "precision"] as const;
+  const options = Object.fromEntries(names.map((name) => [name, recipe[name]]));
+  const numHeads = encoder instanceof VisionTransformer ? encoder.numHeads : undefined;
+  return JSON.parse(JSON.stringify({ task: "linear-probe", ...options, imageSize, numClasses, encoder: { numHeads } })) as Record<string, unknown>;
+}

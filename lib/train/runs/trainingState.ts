@@ -1,0 +1,137 @@
+import { addPrefix, disposeTensors, readCheckpoint, type OrderedDict } from "../../checkpoint/index.js";
+import type { MoCo } from "../../moco/index.js";
+import { VisionTransformer } from "../../models/index.js";
+import type { GradScaler, Optimizer, OptimizerStateDict, ScalingState } from "../../optim/index.js";
+import * as torch from "../../torch/index.js";
+import type { Tensor } from "../../torch/index.js";
+import type { Position } from "./checkpointFiles.js";
+import { OWN_FORMAT, OWN_KEY, readOwnPart, type OwnPart, type RunFacts } from "./ownPart.js";
+import { resumableParts, ResumeError, type ResumableParts } from "./resumable.js";
+import { runDifferences } from "./runDifferences.js";
+
+export { ResumeError, type RunFacts };
+
+/** What a run is made of besides its data. */
+export interface Trainee {
+  moco: MoCo;
+  optimizer: Optimizer;
+  scaler: GradScaler;
+}
+
+/** What a checkpoint of ours holds: upstream's keys and our own part. */
+export interface TrainingStateValue {
+  epoch: number;
+  arch: string;
+  state_dict: OrderedDict<string, Tensor>;
+  optimizer: OptimizerStateDict;
+  /** Of a run that did not scale its losses, that of a new scaler. */
+  scaler: ScalingState;
+  [OWN_KEY]: OwnPart;
+}
+
+/**
+ * The value of a checkpoint with upstream's keys, which upstream's programs and `torch.load(weights_only=True)` open, and the exact
+ * position. The same state gives the same value.
+ *
+ * Its tensors are those of the network and the optimiser themselves, which the next step changes, and one fresh tensor,
+ * `moco_v3_run.rng_state` (uint8): the surrounding scope frees it, or the caller disposes of it.
+ */
+export function trainingStateValue(
+  { moco, optimizer, scaler }: Trainee, position: Position, facts: RunFacts, badImages: readonly number[],
+): TrainingStateValue {
+  return {
+    // The epoch that upstream's --resume begins with. Of an unfinished one it has to do the beginning again.
+    epoch: position.epoch,
+    arch: facts.arch,
+    state_dict: addPrefix(moco.stateDict()),
+    optimizer: optimizer.stateDict(),
+    scaler: scaler.resumableState(),
+    [OWN_KEY]: {
+      format: OWN_FORMAT, ...position, facts, bad_images: [...badImages].sort((a, b) => a - b), rng_state: torch.getRngState(),
+      num_heads: moco.baseEncoder instanceof VisionTransformer ? moco.baseEncoder.numHeads : null,
+      scaled: scaler.enabled,
+    },
+  };
+}
+
+/** A checkpoint that has been read and not yet put to use. */
+export class SavedTraining {
+  private constructor(
+    readonly path: string,
+    readonly arch: string | null,
+    /** Where the training stood. Null where the file does not tell, as released weights may not. */
+    readonly position: Position | null,
+    private readonly parts: ResumableParts,
+    /** Null in checkpoints of upstream. */
+    private readonly own: OwnPart | null,
+    private readonly value: Record<string, unknown>,
+  ) {}
+
+  /**
+   * Reads a checkpoint of ours, or of upstream's, which begins with a whole epoch; or released weights, which may have nothing but the
+   * network.
+   *
+   * @throws CheckpointError for a file that cannot be read; ResumeError for one that is no pre-training checkpoint, which says what it is
+   */
+  static async read(path: string): Promise<SavedTraining> {
+    // Tagged, so that an optimiser's options that are only passed on stay floats.
+    const value = await readCheckpoint<Record<string, unknown>>(path, { tagFloats: true });
+    try {
+      const parts = resumableParts(path, value);
+      const own = readOwnPart(path, value);
+      const ofUpstream = parts.epoch === null ? null : { epoch: parts.epoch, step: 0 };
+      const position = own === null ? ofUpstream : { epoch: own.epoch, step: own.step };
+      return new SavedTraining(path, parts.arch, position, parts, own, value);
+    } catch (error) {
+      disposeTensors(value);
+      throw error;
+    }
+  }
+
+  /** What is known about the run, or null in checkpoints of upstream. */
+  get facts(): RunFacts | null {
+    return this.own?.facts ?? null;
+  }
+
+  /** Images that the run found unreadable, for a data set of the same length. */
+  knownBad(images: number): number[] | undefined {
+    return this.own?.facts.images === images ? this.own.bad_images : undefined;
+  }
+
+  /**
+   * Compares what was saved with the run that should go on: see `runDifferences`.
+   *
+   * @throws ResumeError where going on makes no sense
+   */
+  compare(facts: RunFacts): string[] {
+    const { path, arch, position } = this;
+    return runDifferences({ path, arch, position, facts: this.facts, optimizer: this.parts.optimizer }, facts);
+  }
+
+  /**
+   * Copies the saved state into a run that was built like the saved one. The optimiser takes over the saved options, as PyTorch's does.
+   *
+   * @returns what the file does not have and so begins anew, in words; empty for a checkpoint of ours that goes on in its own precision
+   * @throws StateDictError or OptimizerStateError where it does not fit
+   */
+  restore({ moco, optimizer, scaler }: Trainee): string[] {
+    const afresh: string[] = [];
+    moco.loadStateDict(this.parts.network);
+    if (this.parts.optimizer === null) afresh.push("the optimiser, without the moments of earlier steps (the file has no optimiser state)");
+    else optimizer.loadStateDict(this.parts.optimizer);
+    if (this.parts.scaler !== null && this.own?.scaled !== false) scaler.loadStateDict(this.parts.scaler);
+    else if (scaler.enabled) afresh.push(`the loss scale, at ${scaler.getScale()} (the file has none)`);
+    if (this.position === null) afresh.push("the epochs, and with them the schedules (the file has no epoch; --start-epoch gives one)");
+    if (this.own !== null) torch.setRngState(this.own.rng_state);
+    else afresh.push("the random numbers, so the order of images and their crops follow this run's seed (the file keeps none)");
+    return afresh;
+  }
+
+  dispose(): void {
+    disposeTensors(this.value);
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}
