@@ -36,8 +36,8 @@ export function isExplained(comparison: Comparison): boolean {
 }
 
 const verdicts = {
-  seeds: "yes",
-  images: "no; within that of the images",
+  seeds: "yes, of the seeds alone",
+  images: "yes, of seeds and images",
   apart: "no",
 } as const satisfies Record<Agreement["verdict"], string>;
 
