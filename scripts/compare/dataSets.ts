@@ -17,7 +17,7 @@ export interface EncoderSizes {
 export interface ComparedData {
   /** What the table calls it. */
   title: string;
-  /** Writes it as an image folder with `train/` and `val/`; `quick` for an eighth of it. */
+  /** Writes it as an image folder with `train/` and `val/`; `quick` for a part of it. */
   write(folder: string, quick: boolean): Promise<void>;
   encoder: EncoderSizes;
   pretraining: Partial<PretrainOptions> & { epochs: number };
@@ -33,7 +33,7 @@ const shared = {
 export const dataSets = {
   digits: {
     title: "digits",
-    write: (folder, quick) => writeDigits(folder, { count: quick ? 225 : undefined }),
+    write: (folder, quick) => writeDigits(folder, { count: quick ? 450 : undefined }),
     encoder: { imageSize: 32, patchSize: 8, embedDim: 96, depth: 4, numHeads: 3, stem: "patch" },
     pretraining: {
       ...shared, lr: 1.5e-3, epochs: 30, cropMin: 0.4, augmentation: { ...shared.augmentation, flipProbability: 0 },
