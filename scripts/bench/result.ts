@@ -79,7 +79,7 @@ export function torchFolder(python: string): string {
 }
 
 /** Writes benchmarks/results/NAME.json of the working folder. */
-export function saveResult(result: BenchmarkResult): string {
+export function saveResult(result: { name: string }): string {
   mkdirSync("benchmarks/results", { recursive: true });
   const path = `benchmarks/results/${result.name}.json`;
   writeFileSync(path, `${JSON.stringify(result, null, 2)}\n`);
