@@ -3,7 +3,7 @@ import tseslint from "typescript-eslint";
 const GENERATED = ["**/*.generated.ts"];
 
 export default tseslint.config(
-  { ignores: [".carry/", "dist/", "build/", "node_modules/", "test/fixtures/", "runs/", "demo-run/"] },
+  { ignores: ["dist/", "build/", "node_modules/", "test/fixtures/", "runs/", "demo-run/"] },
   {
     files: ["**/*.ts"],
     extends: [tseslint.configs.recommended],
