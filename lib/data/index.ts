@@ -14,7 +14,7 @@ export {
   type BadImage,
 } from "./errors.js";
 export {
-  evaluationBatches, loadImages, type EvaluationBatch, type EvaluationBatchOptions, type EvaluationOptions,
+  evaluationBatches, evaluationResize, loadImages, type EvaluationBatch, type EvaluationBatchOptions, type EvaluationOptions,
 } from "./loading/evaluationLoader.js";
 export { openImages, type OpenImagesOptions } from "./openImages.js";
 export { openLabelledSplits, requireLabels, type LabelledSplits, type LabelledSplitsOptions } from "./labelledSplits.js";

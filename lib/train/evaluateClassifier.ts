@@ -1,5 +1,6 @@
 import {
-  evaluationBatches, requireLabels, TooManyBadImagesError, type BadImage, type ImageSource, type ImageStream, type Interpolation,
+  evaluationBatches, evaluationResize, requireLabels, TooManyBadImagesError, type BadImage, type ImageSource, type ImageStream,
+  type Interpolation,
 } from "../data/index.js";
 import type { Module } from "../nn/index.js";
 import * as torch from "../torch/index.js";
@@ -127,12 +128,6 @@ export async function evaluateClassifier(
   }
   const percent = (correct: number): number => (100 * correct) / count;
   return { acc1: percent(sums.correct1), acc5: percent(sums.correct5), loss: sums.loss / count, images: count, bad };
-}
-
-/** Length of the shorter side before the centre is cut out: 256 for 224, and in that ratio for other sizes. */
-export function evaluationResize(imageSize: number | readonly [number, number]): number {
-  const longer = typeof imageSize === "number" ? imageSize : Math.max(...imageSize);
-  return Math.round((longer * 8) / 7);
 }
 
 function requireFiniteOutputs(logits: Tensor, names: readonly string[]): void {

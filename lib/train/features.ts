@@ -1,4 +1,6 @@
-import { evaluationBatches, type BadImage, type EvaluationBatchOptions, type EvaluationOptions, type ImageSource, type ImageStream } from "../data/index.js";
+import {
+  evaluationBatches, evaluationResize, type BadImage, type EvaluationBatchOptions, type EvaluationOptions, type ImageSource, type ImageStream,
+} from "../data/index.js";
 import { MLPHead } from "../moco/index.js";
 import { VisionTransformer, type Encoder } from "../models/index.js";
 import { Linear } from "../nn/index.js";
@@ -102,7 +104,7 @@ export class FeatureExtractor {
    * @param resizeShorter length of the shorter side before the centre is cut out. Default: 8/7 of the input, as in evaluation (256 for 224);
    *   null resizes the whole image to the input, whatever its shape
    */
-  preparation(resizeShorter: number | null = Math.round((Math.max(...this.imageSize) * 8) / 7)): EvaluationOptions {
+  preparation(resizeShorter: number | null = evaluationResize(this.imageSize)): EvaluationOptions {
     return resizeShorter === null ? { imageSize: this.imageSize } : { imageSize: this.imageSize, resizeShorter };
   }
 

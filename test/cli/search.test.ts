@@ -2,13 +2,9 @@
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, expect, test } from "@jest/globals";
-import { openImages } from "../../lib/data/index.js";
-import { writeEmbeddings } from "../../lib/train/embeddings/embeddingFile.js";
-import { gatherFeatures } from "../../lib/train/neighbours/featureBank.js";
-import { loadExtractor } from "../../lib/train/loadExtractor.js";
 import { temporaryFolder } from "../support/temporaryFolder.js";
 import { expectNoTensorsLeft } from "../support/tensorsLeft.js";
-import { plantedFolder, plantedGroups, untrainedEncoder } from "../train/plantedDuplicates.js";
+import { embedFolder, plantedFolder, plantedGroups, untrainedEncoder } from "../train/plantedDuplicates.js";
 import { startMoco } from "./moco.js";
 
 expectNoTensorsLeft();
@@ -18,11 +14,7 @@ const [photos, pretrained, embeddings] = ["photos", "encoder.pth.tar", "photos.p
 beforeAll(async () => {
   await plantedFolder(photos);
   await untrainedEncoder(pretrained);
-  const names: string[] = [];
-  const extractor = await loadExtractor(pretrained);
-  using bank = await gatherFeatures(extractor, await openImages(photos), { onBatch: (batch) => void names.push(...batch.names) });
-  await writeEmbeddings(embeddings, { names, features: bank.features });
-  extractor.encoder.dispose();
+  await embedFolder(photos, pretrained, embeddings);
 });
 
 test("moco search prints the nearest images of each query", async () => {

@@ -1,10 +1,10 @@
 import { beforeAll, describe, expect, test } from "@jest/globals";
-import { ImageFolder, LabelledDataError, loadImages, TooManyBadImagesError, type ImageSource, type ImageStream } from "../../lib/data/index.js";
+import { evaluationResize, ImageFolder, LabelledDataError, loadImages, TooManyBadImagesError, type ImageSource, type ImageStream } from "../../lib/data/index.js";
 import { VisionTransformer } from "../../lib/models/index.js";
 import { Module } from "../../lib/nn/index.js";
 import * as torch from "../../lib/torch/index.js";
 import type { Tensor } from "../../lib/torch/index.js";
-import { evaluateClassifier, EvaluationError, evaluationResize, scoreOf } from "../../lib/train/evaluateClassifier.js";
+import { evaluateClassifier, EvaluationError, scoreOf } from "../../lib/train/evaluateClassifier.js";
 import { memorySource } from "../data/pixels.js";
 import { writeDigits } from "../support/digits.js";
 import { temporaryFolder } from "../support/temporaryFolder.js";

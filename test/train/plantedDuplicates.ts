@@ -4,9 +4,13 @@ import { join } from "node:path";
 import sharp, { type Sharp } from "sharp";
 import { addPrefix, writeCheckpoint } from "../../lib/checkpoint/index.js";
 import { EmojiDrawings } from "../../lib/data/datasets/emojiDrawings.js";
+import { openImages } from "../../lib/data/index.js";
 import { createMoCo } from "../../lib/moco/index.js";
 import { VisionTransformer } from "../../lib/models/index.js";
 import * as torch from "../../lib/torch/index.js";
+import { writeEmbeddings } from "../../lib/train/embeddings/embeddingFile.js";
+import { loadExtractor } from "../../lib/train/loadExtractor.js";
+import { gatherFeatures } from "../../lib/train/neighbours/featureBank.js";
 import { fixturePath } from "../support/fixtures.js";
 
 const photographs = ["china", "flower"] as const;
@@ -47,4 +51,13 @@ export async function untrainedEncoder(path: string, embedDim = 48): Promise<voi
     encoder: (numClasses) => new VisionTransformer({ imageSize: 64, patchSize: 16, embedDim, depth: 2, numClasses }), dim: 8, mlpDim: 16,
   });
   await writeCheckpoint(path, { epoch: 1, arch: "custom", state_dict: addPrefix(moco.stateDict()) });
+}
+
+/** Writes the features of a folder's pictures, as `pretrained` gives them, into an embeddings file. */
+export async function embedFolder(photos: string, pretrained: string, embeddings: string): Promise<void> {
+  const names: string[] = [];
+  const extractor = await loadExtractor(pretrained);
+  using bank = await gatherFeatures(extractor, await openImages(photos), { onBatch: (batch) => void names.push(...batch.names) });
+  await writeEmbeddings(embeddings, { names, features: bank.features });
+  extractor.encoder.dispose();
 }

@@ -2,16 +2,12 @@
 import { copyFileSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, expect, test } from "@jest/globals";
-import { openImages } from "../../lib/data/index.js";
-import { writeEmbeddings } from "../../lib/train/embeddings/embeddingFile.js";
-import { gatherFeatures } from "../../lib/train/neighbours/featureBank.js";
-import { loadExtractor } from "../../lib/train/loadExtractor.js";
 import { NearestError } from "../../lib/train/neighbours/nearest.js";
 import { OptionError } from "../../lib/train/options.js";
 import { findDuplicates, searchImages } from "../../lib/train/searchImages.js";
 import { temporaryFolder } from "../support/temporaryFolder.js";
 import { expectNoTensorsLeft } from "../support/tensorsLeft.js";
-import { plantedFolder, plantedGroups, untrainedEncoder } from "./plantedDuplicates.js";
+import { embedFolder, plantedFolder, plantedGroups, untrainedEncoder } from "./plantedDuplicates.js";
 
 expectNoTensorsLeft();
 const folder = temporaryFolder("search");
@@ -23,11 +19,7 @@ const threshold = 0.98; // an encoder that has learned nothing yet tells picture
 beforeAll(async () => {
   await plantedFolder(photos);
   await untrainedEncoder(pretrained);
-  const names: string[] = [];
-  const extractor = await loadExtractor(pretrained);
-  using bank = await gatherFeatures(extractor, await openImages(photos), { onBatch: (batch) => void names.push(...batch.names) });
-  await writeEmbeddings(embeddings, { names, features: bank.features });
-  extractor.encoder.dispose();
+  await embedFolder(photos, pretrained, embeddings);
 });
 
 const namesIn = (groups: readonly { images: readonly { name: string }[] }[]): string[][] => groups.map(({ images }) => images.map(({ name }) => name));

@@ -44,6 +44,12 @@ export interface EvaluationBatch {
   bad: BadImage[];
 }
 
+/** Length of the shorter side before the centre is cut out: 256 for 224, and in that ratio for other sizes. */
+export function evaluationResize(imageSize: number | readonly [number, number]): number {
+  const longer = typeof imageSize === "number" ? imageSize : Math.max(...imageSize);
+  return Math.round((longer * 8) / 7);
+}
+
 /**
  * Reads images as they are evaluated: resized, the centre cut out, normalised; nothing random.
  *
