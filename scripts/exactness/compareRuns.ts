@@ -23,7 +23,7 @@ export interface Distance {
 
 /** Reads what a process has written. */
 export async function readRun(path: string): Promise<Run> {
-  const value = await readCheckpoint<{ losses: number[]; initial: Map<string, Tensor>; final: Map<string, Tensor> }>(path);
+  const value = await readCheckpoint<{ losses: number[]; initial: Record<string, Tensor>; final: Record<string, Tensor> }>(path);
   try {
     return { losses: value.losses, initial: numbersOf(value.initial), final: numbersOf(value.final) };
   } finally {
@@ -31,8 +31,8 @@ export async function readRun(path: string): Promise<Run> {
   }
 }
 
-function numbersOf(state: ReadonlyMap<string, Tensor>): Map<string, Float64Array> {
-  return new Map([...state].map(([key, tensor]) => [key, Float64Array.from(tensor.data() as ArrayLike<number | bigint>, Number)]));
+function numbersOf(state: Record<string, Tensor>): Map<string, Float64Array> {
+  return new Map(Object.entries(state).map(([key, tensor]) => [key, Float64Array.from(tensor.data() as ArrayLike<number | bigint>, Number)]));
 }
 
 /** Compares a run of several processes with that of one. */
