@@ -79,7 +79,7 @@ export interface Native {
   synchronizeEvent(event: number): void;
   destroyEvent(event: number): void;
   recordStream(slot: number, stream: number): void;
-  // Stores, process groups, collectives (distributed.cc)
+  // Stores, process groups, collectives (distributed.cc, syncBatchNorm.cc, gradientReducer.cc)
   openStore(host: string, port: number, serve: boolean, timeoutMs: number): Promise<[store: number, port: number]>;
   prefixStore(store: number, prefix: string): number;
   closeStore(store: number): void;
@@ -95,6 +95,13 @@ export interface Native {
   allGather(group: number, slot: number, name: string, check: boolean): number;
   broadcast(group: number, slots: number[], from: number, name: string, check: boolean): void;
   barrier(group: number, name: string): void;
+  syncBatchNorm(
+    group: number, x: number, weight: number, bias: number, runningMean: number, runningVar: number, momentum: number, eps: number,
+  ): number;
+  createReducer(group: number, parameters: number[], bucketBytes: number): number;
+  prepareReducer(reducer: number): void;
+  averageGradients(reducer: number): void;
+  disposeReducer(reducer: number): void;
   /** Tells the step of training, for messages. */
   setStep(step: number): void;
   activity(): [step: number, collective: string, running: boolean];

@@ -139,5 +139,12 @@ void registerStream(napi_env env, napi_value exports);
 void registerFileRead(napi_env env, napi_value exports);
 void registerImage(napi_env env, napi_value exports);
 void registerDistributed(napi_env env, napi_value exports);
+void registerReducer(napi_env env, napi_value exports);
+void registerSyncBatchNorm(napi_env env, napi_value exports);
+
+// After a backward: throws where gradients that were to be averaged meanwhile were not.
+void finishBackward(Environment& environment);
+// After a backward that threw: throws CollectiveFailure where a collective of it was the reason.
+void explainBackward(Environment& environment);
 
 }  // namespace moco

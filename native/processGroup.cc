@@ -72,6 +72,7 @@ void Group::connect(const std::string& address, std::chrono::milliseconds patien
   auto options = ProcessGroupGloo::Options::create(patience);
   const size_t colon = address.find(':');
   const std::string name = address.substr(colon + 1);
+  options->threads = 4;
   options->devices.push_back(address.substr(0, colon) == "interface"
                                  ? ProcessGroupGloo::createDeviceForInterface(name)
                                  : ProcessGroupGloo::createDeviceForHostname(name));

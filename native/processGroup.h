@@ -53,10 +53,13 @@ class Group {
   std::function<void()> closeConnections;
 };
 
+class GradientReducer;
+
 // What of this an environment holds.
 struct Distributed {
   std::unordered_map<int64_t, c10::intrusive_ptr<c10d::Store>> stores;
   std::unordered_map<int64_t, std::shared_ptr<Group>> groups;
+  std::unordered_map<int64_t, std::shared_ptr<GradientReducer>> reducers;
   int64_t next = 0;
 
   static Distributed& of(napi_env env);

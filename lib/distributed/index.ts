@@ -5,3 +5,5 @@ export { ProcessGroup, type JoinOptions, type Reduction } from "./processGroup.j
 export { Store, type StoreOptions } from "./store.js";
 export { UNUSED_URL } from "./distUrl.js";
 export { deviceOfMember, readPlacement, type PlacementFlags, type PlacementFound, type PlacementMachine, type Spawn } from "./readPlacement.js";
+export { GradientAverager, type GradientAveragerOptions } from "./gradientAverager.js";
+export { synchronizeBatchNorm } from "./syncBatchNorm.js";
