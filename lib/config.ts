@@ -15,6 +15,10 @@ export interface Config {
   readonly cuda: boolean | null;
   /** `MOCO_QUIET=1`: no progress output. */
   readonly quiet: boolean;
+  /** `MOCO_SOCKET_IFNAME`, or `GLOO_SOCKET_IFNAME` as PyTorch's users know it: the network interface of collectives. Default: the one towards rank 0. */
+  readonly socketInterface: string | null;
+  /** `MOCO_CHECK_COLLECTIVES=1`: every collective first compares shapes and types of all ranks. */
+  readonly checkCollectives: boolean;
   /** `MOCO_DEBUG=1`: stack traces of failed commands. */
   readonly debug: boolean;
 }
@@ -37,6 +41,9 @@ export function readConfig(environment: Environment = process.env): Config {
     python: environment.MOCO_PYTHON || null,
     cuda: readSwitch(environment, "MOCO_CUDA"),
     quiet: readSwitch(environment, "MOCO_QUIET") ?? false,
+    // PyTorch takes several interfaces, and so many connections; the first is enough.
+    socketInterface: (environment.MOCO_SOCKET_IFNAME || environment.GLOO_SOCKET_IFNAME || "").split(",")[0] || null,
+    checkCollectives: readSwitch(environment, "MOCO_CHECK_COLLECTIVES") ?? false,
     debug: readSwitch(environment, "MOCO_DEBUG") ?? false,
   };
 }
@@ -69,6 +76,23 @@ export function hiddenGpus(environment: Environment = process.env): string | nul
  */
 export function fixCublasWorkspace(): void {
   process.env.CUBLAS_WORKSPACE_CONFIG ??= ":4096:8";
+}
+
+/** What launchers tell the processes that they start: torchrun's names, which PyTorch's users know, and Slurm's. */
+const LAUNCH_VARIABLES = [
+  "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT",
+  "TORCHELASTIC_USE_AGENT_STORE", "TORCHELASTIC_RESTART_COUNT", "TORCHELASTIC_RUN_ID",
+  "SLURM_PROCID", "SLURM_NTASKS", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID", "SLURM_NODEID", "SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_RESTART_COUNT",
+  "SLURM_JOB_NODELIST", "SLURM_STEP_NODELIST", "SLURM_TASKS_PER_NODE", "SLURM_STEP_TASKS_PER_NODE",
+] as const;
+
+/** A launcher's variables as they are; those that are not set, or empty, are left out. */
+export type LaunchVariables = Partial<Record<(typeof LAUNCH_VARIABLES)[number], string>>;
+
+/** Reads what a launcher has told this process. */
+export function launchVariables(environment: Environment = process.env): LaunchVariables {
+  const given = LAUNCH_VARIABLES.map((name) => [name, environment[name]?.trim()] as const).filter(([, value]) => value);
+  return Object.fromEntries(given);
 }
 
 /** An environment variable has a value that nothing can be made of. */

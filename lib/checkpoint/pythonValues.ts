@@ -16,6 +16,11 @@ export class PythonFloat {
   valueOf(): number {
     return this.value;
   }
+
+  /** In JSON, which does not tell either, it is its number. */
+  toJSON(): number {
+    return this.value;
+  }
 }
 
 /** A Python tuple: an array that is written back as a tuple. Its `map`, `slice` and so on give ordinary arrays. */

@@ -9,6 +9,7 @@ import type { LinearProbeHooks, LinearProbeResult } from "../train/linear.js";
 import type { LinearProbeOptions } from "../train/linearProbe/linearOptions.js";
 import { applyConfigFile } from "./configFile.js";
 import { counted } from "./counted.js";
+import { joinGroup } from "./joinGroup.js";
 import { addLinclsFlags, toLinearProbeOptions, type LinclsFlags } from "./linclsFlags.js";
 import { defaultFolder, resumeCommand } from "./runFolder.js";
 import { asUsageError } from "./usageError.js";
@@ -39,21 +40,26 @@ async function run(given: LinearProbeOptions, flags: LinclsFlags): Promise<void>
   const out = flags.evaluate ? undefined : flags.out ?? defaultFolder({ resume: flags.resume, name: "lincls" });
   const options = { ...given, out };
   await ensureReady();
+  using group = await joinGroup(flags, (note) => process.stderr.write(`${pc.yellow("warning:")} ${note}\n`)).catch((error: unknown) => {
+    throw asUsageError(error);
+  });
+  const leads = group === undefined || group.rank === 0;
   const { linearProbe } = await import("../train/linear.js");
   const { listenForInterrupt } = await import("../train/runs/interrupt.js");
-  const quiet = flags.quiet === true || readConfig().quiet;
+  const quiet = !leads || flags.quiet === true || readConfig().quiet;
   const display = await createDisplay(flags, options, quiet);
   const interrupt = listenForInterrupt((signal) => {
-    display.tell(`${signal}: finishing this step, then saving. Ctrl-C again quits at once.`);
+    if (leads) display.tell(`${signal}: finishing this step, then saving. Ctrl-C again quits at once.`);
   });
   const goOn = (): string => `Go on with:\n  ${resumeCommand("lincls", out!)}`;
   try {
-    const result = await linearProbe(options, { ...display.hooks, signal: interrupt.signal });
+    const result = await linearProbe({ ...options, group }, { ...(leads ? display.hooks : {}), signal: interrupt.signal });
     result.model.dispose();
     display.stop();
+    if (!leads) return; // rank 0 tells what all have in common
     const saved = out !== undefined && existsSync(join(out, "checkpoint.pth.tar"));
     if (result.reason !== "finished") {
-      const cause = result.reason === "interrupted" ? `by ${String(interrupt.signal.reason)}` : "as --stop-after asks";
+      const cause = result.reason === "interrupted" ? `by ${interrupt.signal.aborted ? String(interrupt.signal.reason) : "another process"}` : "as --stop-after asks";
       const rest = result.checkpoint === null ? "Nothing is saved yet; give the same command again." : `Everything is saved in ${result.checkpoint}.\n${goOn()}`;
       display.tell(`Stopped ${cause} after ${counted(result.steps, "step")}. ${rest}`);
     }

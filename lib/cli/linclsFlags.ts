@@ -1,6 +1,6 @@
 import { type Command, InvalidArgumentError } from "commander";
 import type { LinearProbeOptions } from "../train/linearProbe/linearOptions.js";
-import { deviceOf, flag, number, requireOneProcess, shared, whole, type TrainingFlags } from "./trainingFlags.js";
+import { deviceOf, flag, number, shared, whole, type TrainingFlags } from "./trainingFlags.js";
 import { UsageError } from "./usageError.js";
 
 /** Parsed flags of `moco lincls`, under commander's names. */
@@ -43,6 +43,7 @@ export function addLinclsFlags(command: Command): Command {
 
     flag("--val <data>", "images to judge by (default: val/ beside train/, or the data set's own)"),
     whole("--num-classes <n>", "outputs of the classifier, where that is not the number of classes; upstream's have 1000", 1),
+    shared.distTimeout(),
     shared.out("lincls"),
     shared.device(),
     shared.precision("of the frozen encoder (default: fp32, as upstream)"),
@@ -72,10 +73,9 @@ export function addLinclsFlags(command: Command): Command {
  * The flags as options of `linearProbe`.
  *
  * @param rateGiven whether the user has given a learning rate
- * @throws UsageError for flags that contradict each other or ask for several processes
+ * @throws UsageError for flags that contradict each other
  */
 export function toLinearProbeOptions(data: string, flags: LinclsFlags, rateGiven: boolean): LinearProbeOptions {
-  requireOneProcess(flags);
   if (flags.sweep !== undefined && rateGiven) {
     throw new UsageError("--lr and --sweep both give learning rates; give one of them");
   }

@@ -7,6 +7,7 @@ import { ensureReady } from "../setup/index.js";
 import type { PretrainHooks, PretrainResult } from "../train/pretrain.js";
 import { applyConfigFile } from "./configFile.js";
 import { counted } from "./counted.js";
+import { joinGroup } from "./joinGroup.js";
 import { addPretrainFlags, toPretrainOptions, type PretrainFlags } from "./pretrainFlags.js";
 import { defaultFolder, resumeCommand } from "./runFolder.js";
 import { asUsageError } from "./usageError.js";
@@ -35,22 +36,27 @@ export function register(program: Command): void {
 async function run(data: string, flags: PretrainFlags): Promise<void> {
   const options = { ...toPretrainOptions(data, flags), out: flags.out ?? defaultFolder({ resume: flags.resume, name: flags.arch }) };
   await ensureReady();
+  using group = await joinGroup(flags, (note) => process.stderr.write(`${pc.yellow("warning:")} ${note}\n`)).catch((error: unknown) => {
+    throw asUsageError(error);
+  });
+  const leads = group === undefined || group.rank === 0;
   const { pretrain } = await import("../train/pretrain.js");
   const { listenForInterrupt } = await import("../train/runs/interrupt.js");
   const { checkpointsIn } = await import("../train/runs/checkpointFiles.js");
   const { formatDuration, RUN_LOG } = await import("../report/index.js");
-  const quiet = flags.quiet === true || readConfig().quiet;
+  const quiet = !leads || flags.quiet === true || readConfig().quiet;
   const display = await createDisplay(flags, data, options.out, quiet);
   const interrupt = listenForInterrupt((signal) => {
-    display.tell(`${signal}: finishing this step, then saving. Ctrl-C again quits at once.`);
+    if (leads) display.tell(`${signal}: finishing this step, then saving. Ctrl-C again quits at once.`);
   });
   const goOn = (): string => `Go on with:\n  ${resumeCommand("pretrain", options.out)}`;
 
   try {
-    const result = await pretrain(options, { ...display.hooks, signal: interrupt.signal });
+    const hooks = leads ? display.hooks : {}; // rank 0 tells what all have in common
+    const result = await pretrain({ ...options, group }, { ...hooks, signal: interrupt.signal });
     result.moco.dispose();
     display.stop();
-    tellResult(result);
+    if (leads) tellResult(result);
   } catch (error) {
     display.stop();
     const last = checkpointsIn(options.out).at(-1);
@@ -64,7 +70,7 @@ async function run(data: string, flags: PretrainFlags): Promise<void> {
     const log = join(options.out, RUN_LOG);
     const unfinished = reason !== "finished";
     if (unfinished) {
-      const cause = reason === "interrupted" ? `by ${String(interrupt.signal.reason)}` : "as --stop-after asks";
+      const cause = reason === "interrupted" ? `by ${interrupt.signal.aborted ? String(interrupt.signal.reason) : "another process"}` : "as --stop-after asks";
       display.tell(`Stopped ${cause} after ${counted(steps, "step")}; everything is saved in ${checkpoint}.\n${goOn()}`);
     } else if (!quiet) {
       display.tell(`Done in ${formatDuration(seconds)}: ${counted(steps, "step")}, last loss ${loss?.toFixed(4) ?? "-"}. Log: ${log}`);

@@ -1,9 +1,10 @@
 import { type Command, InvalidArgumentError } from "commander";
 import type { PretrainOptions } from "../train/pretrainOptions.js";
-import { deviceOf, flag, fraction, notNegative, number, positive, requireOneProcess, shared, whole, type TrainingFlags } from "./trainingFlags.js";
+import { deviceOf, flag, fraction, notNegative, number, positive, shared, whole, type TrainingFlags } from "./trainingFlags.js";
 
 /** Parsed flags of `moco pretrain`, under commander's names. */
-export interface PretrainFlags extends TrainingFlags {
+export interface PretrainFlags extends Omit<TrainingFlags, "precision"> {
+  precision?: PretrainOptions["precision"];
   mocoDim: number;
   mocoMlpDim: number;
   mocoM: number;
@@ -56,9 +57,11 @@ export function addPretrainFlags(command: Command): Command {
     number("--warmup-epochs <n>", "epochs in which the learning rate rises to its peak", notNegative).default(10),
     number("--crop-min <share>", "smallest share of an image's area that a crop shows", { above: 0, most: 1 }).default(0.08),
 
+    shared.distTimeout(),
     shared.out("ARCH"),
     shared.device(),
-    shared.precision("of the forward pass (default: fp16 on a GPU, as upstream, fp32 on the CPU)"),
+    shared.precision("of the forward pass (default: fp16 on a GPU, as upstream, fp32 on the CPU); fp64: to compare trainings")
+      .choices(["fp32", "bf16", "fp16", "fp64"]),
     shared.deterministic(),
     whole("--image-size <pixels>", "side of the square views", 1).default(224),
     whole("--patch-size <pixels>", "side of a ViT's patches (default: 16)", 1),
@@ -90,10 +93,9 @@ export function addPretrainFlags(command: Command): Command {
 /**
  * The flags as options of `pretrain`.
  *
- * @throws UsageError for flags that contradict each other or ask for several processes
+ * @throws UsageError for flags that contradict each other
  */
 export function toPretrainOptions(data: string, flags: PretrainFlags): PretrainOptions {
-  requireOneProcess(flags);
   return {
     data,
     encoder: flags.arch,

@@ -1,4 +1,5 @@
 import { Option } from "commander";
+import { UNUSED_URL } from "../distributed/distUrl.js";
 import { numberIn, wholeFrom, type Range } from "./numberOption.js";
 import { UsageError } from "./usageError.js";
 
@@ -18,6 +19,7 @@ export interface TrainingFlags {
   rank: number;
   distUrl: string;
   distBackend: string;
+  distTimeout: number;
   seed?: number;
   gpu?: number;
   multiprocessingDistributed?: boolean;
@@ -67,15 +69,16 @@ export const shared = {
   weightDecay: () => number("--wd, --weight-decay <w>", "weight decay", notNegative),
   printFreq: () => whole("-p, --print-freq <n>", "steps from one progress line to the next, without a terminal", 1).default(10),
   distributed: () => [
-    whole("--world-size <n>", "number of machines; only 1 is there yet", -1).default(-1),
+    whole("--world-size <n>", "number of machines", -1).default(-1),
     whole("--rank <n>", "number of this machine, from 0", -1).default(-1),
-    flag("--dist-url <url>", "meeting point of several processes; not used by one").default("tcp://224.66.41.62:23456"),
-    flag("--dist-backend <name>", "transport between several processes; not used by one").default("nccl"),
+    flag("--dist-url <url>", "where machines meet: tcp://HOST:PORT of machine 0, or env:// (MASTER_ADDR, MASTER_PORT)").default(UNUSED_URL),
+    flag("--dist-backend <name>", "transport between GPUs, nccl or gloo; between CPUs it is always gloo").default("nccl"),
   ],
   gpu: () => whole("--gpu <n>", "train on this GPU, counted from 0", 0),
-  multiprocessing: () => flag("--multiprocessing-distributed", "one process for each GPU; only one process is there yet"),
+  multiprocessing: () => flag("--multiprocessing-distributed", "one process for each GPU of each machine"),
 
   // Ours.
+  distTimeout: () => whole("--dist-timeout <seconds>", "how long one exchange between processes may take before the run ends", 1).default(600),
   out: (name: string) => flag("--out <dir>", `folder for checkpoints and log (default: runs/${name}-TIME, or that of the run that is resumed)`),
   device: () => flag("--device <name>", "cpu, cuda or cuda:N (default: the first GPU, else cpu)"),
   precision: (description: string) => flag("--precision <name>", description).choices(["fp32", "bf16", "fp16"]),
@@ -103,19 +106,3 @@ export function deviceOf({ gpu, device }: Pick<TrainingFlags, "gpu" | "device">)
   throw new UsageError(`--gpu ${gpu} and --device ${device} contradict each other; give one of them`);
 }
 
-/**
- * Upstream's distributed flags describe one process or, so far in vain, several.
- *
- * @throws UsageError for several
- */
-export function requireOneProcess({ worldSize, rank, distUrl }: Pick<TrainingFlags, "worldSize" | "rank" | "distUrl">): void {
-  const remedy =
-    "Training over several processes or machines is not there yet: this version trains on one device. " +
-    "Leave the flag out, or say --world-size 1 --rank 0";
-  if (worldSize === 0) throw new UsageError("--world-size is 0; give 1, the number of machines");
-  if (worldSize > 1) throw new UsageError(`--world-size ${worldSize} asks for ${worldSize} machines. ${remedy}`);
-  if (rank > 0) throw new UsageError(`--rank ${rank} asks for several machines. ${remedy}`);
-  if (distUrl === "env://" && worldSize === -1) {
-    throw new UsageError(`--dist-url env:// asks the environment for the number of processes. ${remedy}`);
-  }
-}

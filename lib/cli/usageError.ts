@@ -4,7 +4,7 @@ export class UsageError extends Error {
 }
 
 /** Errors of options, by their names: their classes need libtorch, which not every command loads. */
-const optionErrors = ["OptionError", "DataOptionError", "ModelConfigError", "UnknownArchitectureError"];
+const optionErrors = ["OptionError", "DataOptionError", "ModelConfigError", "UnknownArchitectureError", "PlacementError"];
 
 /** Errors that the command line is to blame for, so that they end with the exit code of wrong usage; others as they are. */
 export function asUsageError(error: unknown): unknown {

@@ -18,6 +18,7 @@ export {
 } from "./loading/evaluationLoader.js";
 export { openImages, type OpenImagesOptions } from "./openImages.js";
 export { openLabelledSplits, requireLabels, type LabelledSplits, type LabelledSplitsOptions } from "./labelledSplits.js";
+export { partOf } from "./partOf.js";
 export { randomSubset } from "./randomSubset.js";
 export { ImageFolder, type ImageFolderOptions } from "./folder/imageFolder.js";
 export { imageEndings } from "./folder/imageEndings.js";

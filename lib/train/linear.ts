@@ -1,5 +1,5 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
-import { LabelledDataError, openLabelledSplits, type BadImage, type LabelledSplits } from "../data/index.js";
+import { LabelledDataError, openLabelledSplits, partOf, type BadImage, type LabelledSplits } from "../data/index.js";
 import type { Encoder } from "../models/index.js";
 import type { EndEntry } from "../report/index.js";
 import * as torch from "../torch/index.js";
@@ -12,6 +12,10 @@ import { LinearHeads } from "./linearProbe/linearHeads.js";
 import { probeFacts, resolveLinearOptions, type LinearProbeOptions, type LinearRecipe } from "./linearProbe/linearOptions.js";
 import { CachedBatches, CroppedBatches, validationFeatures, type ProbeBatches, type ProbeData, type ValidationFeatures } from "./linearProbe/probeBatches.js";
 import { inputSize, openProbe } from "./linearProbe/probeModel.js";
+import { SharedBatches } from "./linearProbe/sharedBatches.js";
+import { randomSeed } from "./pretrainOptions.js";
+import { Ranks } from "./ranks/ranks.js";
+import { evaluationOfAll } from "./ranks/sharedEvaluation.js";
 import { SupervisedRecorder, type SupervisedHooks } from "./runs/supervisedRecorder.js";
 import type { SupervisedTrainee } from "./runs/supervisedState.js";
 
@@ -61,15 +65,21 @@ export interface LinearProbeResult {
 export async function linearProbe(options: LinearProbeOptions, hooks: LinearProbeHooks = {}): Promise<LinearProbeResult> {
   const recipe = resolveLinearOptions(options);
   const { device, epochs } = recipe;
+  using ranks = new Ranks(options.group, { maxBad: recipe.maxBad, signal: hooks.signal });
   torch.retainFreedMemory();
   if (recipe.threads !== null) torch.setNumThreads(recipe.threads);
 
   // Images and checkpoints first: what is wrong with them shows before any time goes into features.
-  const { classes, train, val } = await openSplits(options.data, recipe);
+  const { classes, train, val: allVal } = await ranks.together(() => openSplits(options.data, recipe));
+  const val = partOf(allVal, ranks.rank, ranks.size);
   const numClasses = Math.max(recipe.numClasses ?? 0, classes.length);
-  if (recipe.out !== null && !recipe.evaluate) requireFreshFolder(recipe.out, recipe.resume === null ? null : findCheckpoint(recipe.resume));
-  using start = await openProbe(recipe);
-  const { arch, seed, saved } = start;
+  await ranks.lead(() => {
+    if (recipe.out !== null && !recipe.evaluate) requireFreshFolder(recipe.out, recipe.resume === null ? null : findCheckpoint(recipe.resume));
+  });
+  recipe.seed ??= recipe.resume === null ? ranks.shared(randomSeed) : null;
+  using start = await ranks.together(() => openProbe(recipe));
+  const { arch, saved } = start;
+  const seed = ranks.shared(() => start.seed);
   const encoder = start.encoder.to(device);
   for (const parameter of encoder.parameters()) parameter.requiresGrad_(false);
   torch.manualSeed(seed);
@@ -82,7 +92,7 @@ export async function linearProbe(options: LinearProbeOptions, hooks: LinearProb
     trainee.optimizer = race.leader.optimizer;
   };
   lead();
-  await using recorder = new SupervisedRecorder(recipe.evaluate ? null : recipe.out, hooks);
+  await using recorder = new SupervisedRecorder(recipe.evaluate || !ranks.leads ? null : recipe.out, hooks);
   try {
     const extractor = new FeatureExtractor(encoder, {
       imageSize: inputSize(encoder, recipe.imageSize), batchSize: device === "cpu" ? 64 : 256, device, precision: recipe.precision,
@@ -99,16 +109,16 @@ export async function linearProbe(options: LinearProbeOptions, hooks: LinearProb
     if (recipe.evaluate) {
       if (saved === null) notes.push("the classifier is new and has learned nothing: give its checkpoint with --resume");
       for (const note of [...notes, ...(saved?.restore({ model: encoder, optimizer: null }) ?? [])]) hooks.onWarning?.(note);
-      const evaluation = await evaluateClassifier(encoder, val, {
+      const evaluation = evaluationOfAll(await evaluateClassifier(encoder, val, {
         ...recipe, numClasses: classes.length, batchSize: undefined, imageSize: extractor.imageSize, signal: hooks.signal,
         onBatch: (done) => hooks.onEvaluationBatch?.(done, val.length),
-      });
+      }), ranks);
       return result(evaluation === null ? "interrupted" : "finished", { steps: 0, evaluation, badImages: evaluation?.bad ?? [] });
     }
 
     await using batches: ProbeBatches | null = recipe.cacheFeatures
       ? await CachedBatches.create(data, told("train"), hooks.signal)
-      : new CroppedBatches(data, saved?.knownBad(train.length));
+      : shared(new CroppedBatches(data, saved?.knownBad(train.length), ranks), ranks);
     if (batches === null) return result("interrupted", { steps: 0, evaluation: null, badImages: [] });
     const { stepsPerEpoch } = batches;
     const facts = {
@@ -125,6 +135,7 @@ export async function linearProbe(options: LinearProbeOptions, hooks: LinearProb
     saved?.dispose();
     if (from.epoch >= epochs) notes.push(`nothing is left to do: ${from.epoch} of ${epochs} epochs are done; ask for more epochs`);
     for (const note of notes) hooks.onWarning?.(note);
+    ranks.begin(facts, batches.bad);
     await recorder.start({
       facts, options: { data: typeof options.data === "string" ? options.data : null, ...recipe, arch, seed, numClasses }, device, epochs,
       start: from, resumedFrom, bestAcc1, knownBad: recipe.cacheFeatures ? 0 : batches.bad.length, classes,
@@ -135,7 +146,7 @@ export async function linearProbe(options: LinearProbeOptions, hooks: LinearProb
     let steps = 0;
     let evaluation: Omit<Evaluation, "bad"> | null = null;
     let stop: "interrupted" | "stop-after" | null = null;
-    const wish = (): typeof stop => (hooks.signal?.aborted ? "interrupted" : steps === recipe.stopAfter ? "stop-after" : null);
+    const wish = (): typeof stop => (ranks.stopWanted ? "interrupted" : steps === recipe.stopAfter ? "stop-after" : null);
 
     for (let { epoch, step } = from; epoch < epochs && stop === null; epoch++, step = 0) {
       for await (using batch of batches.epoch(epoch, step)) {
@@ -148,22 +159,23 @@ export async function linearProbe(options: LinearProbeOptions, hooks: LinearProb
         if (step < stepsPerEpoch) stop = wish(); // an epoch's last step is followed by its evaluation
         if (stop !== null) break;
       }
-      const validation = stop === null ? await judged.features() : null;
+      const own = stop === null ? await judged.features() : null;
+      const validation = stop === null && ranks.any(own === null) ? null : own;
       if (validation === null) {
         stop ??= "interrupted";
         await recorder.save({ epoch, step }, batches.moved);
         break;
       }
-      evaluation = race.evaluate(epoch, validation.matrix);
+      evaluation = race.evaluate(epoch, validation.matrix, (own) => ranks.sums(own));
       lead();
-      recorder.evaluated(epoch, { ...evaluation, bad: [...validation.bad] });
+      recorder.evaluated(epoch, { ...evaluation, bad: ranks.listOfAll(validation.bad) });
       await recorder.save({ epoch: epoch + 1, step: 0 }, batches.moved);
       // As upstream, after the first epoch: later ones do nothing else.
-      if (epoch === from.epoch && recipe.pretrained !== null) await requireFrozen(encoder, recipe.pretrained);
+      if (epoch === from.epoch && recipe.pretrained !== null) await ranks.together(() => requireFrozen(encoder, recipe.pretrained!));
       if (epoch + 1 < epochs) stop = wish();
     }
 
-    await recorder.flush();
+    await ranks.lead(() => recorder.flush());
     recorder.end(stop ?? "finished");
     return result(stop ?? "finished", { steps, evaluation, badImages: [...batches.bad, ...recorder.badEvaluated.values()] });
   } catch (error) {
@@ -172,6 +184,11 @@ export async function linearProbe(options: LinearProbeOptions, hooks: LinearProb
     encoder.dispose();
     throw error;
   }
+}
+
+/** A rank's part of the batches as the whole of them. */
+function shared(own: ProbeBatches, ranks: Ranks): ProbeBatches {
+  return ranks.size === 1 ? own : new SharedBatches(own, ranks);
 }
 
 /** Features of the validation images, which are computed when they are first asked for. */

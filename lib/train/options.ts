@@ -81,8 +81,8 @@ export function requirePrecision(precision: Precision, device: string): void {
 }
 
 /** Runs a forward pass on a device in a precision. */
-export function createAutocast({ precision, device }: { precision: Precision; device: string }): <T>(fn: () => T) => T {
-  if (precision === "fp32") return (fn) => fn();
+export function createAutocast({ precision, device }: { precision: Precision | "fp64"; device: string }): <T>(fn: () => T) => T {
+  if (precision === "fp32" || precision === "fp64") return (fn) => fn();
   const dtype = precision === "bf16" ? "bfloat16" : "float16";
   return (fn) => torch.autocast({ device: device.split(":")[0], dtype }, fn);
 }

@@ -8,11 +8,12 @@ import { findCheckpoint, requireFreshFolder, type Position } from "./runs/checkp
 import { FiniteGuard } from "./runs/finiteGuard.js";
 import { beginWith, readEncoder } from "./initialWeights.js";
 import { chooseKernels } from "./kernels.js";
-import { KnnProbe } from "./neighbours/knnProbe.js";
+import { isJudgementDue, KnnProbe } from "./neighbours/knnProbe.js";
 import { createAutocast } from "./options.js";
 import {
   createOptimizer, isSaveDue, randomSeed, resolveOptions, trainingFacts, type PretrainOptions,
 } from "./pretrainOptions.js";
+import { Ranks } from "./ranks/ranks.js";
 import { RunRecorder } from "./runs/runRecorder.js";
 import { SavedTraining, type RunFacts, type Trainee } from "./runs/trainingState.js";
 
@@ -64,24 +65,35 @@ export interface PretrainResult {
 export async function pretrain(options: PretrainOptions, hooks: PretrainHooks = {}): Promise<PretrainResult> {
   const recipe = resolveOptions(options);
   const { device, epochs } = recipe;
+  const dtype = recipe.precision === "fp64" ? "float64" : "float32";
+  using ranks = new Ranks(options.group, { maxBad: recipe.maxBad, signal: hooks.signal });
   torch.retainFreedMemory();
   using _ = chooseKernels(recipe);
   if (recipe.threads !== null) torch.setNumThreads(recipe.threads);
 
   // Images and checkpoint first: what is wrong with them shows before any time goes into a network.
   const { images: length, shuffleBuffer } = options;
-  const source = typeof options.data === "string" ? await openImages(options.data, { length, shuffleBuffer }) : options.data;
-  requireImages(source, recipe.batchSize);
-  const probe = await KnnProbe.open(options.data, recipe);
-  const resumedFrom = recipe.resume === null ? null : findCheckpoint(recipe.resume);
-  if (recipe.out !== null) requireFreshFolder(recipe.out, resumedFrom);
-  using saved = resumedFrom === null ? null : await SavedTraining.read(resumedFrom);
-  using initial = recipe.init === null ? null : await readEncoder(recipe.init);
-  const seed = recipe.seed ?? saved?.facts?.seed ?? randomSeed();
+  const source = await ranks.together(async () => {
+    const opened = typeof options.data === "string" ? await openImages(options.data, { length, shuffleBuffer }) : options.data;
+    requireImages(opened, recipe.batchSize);
+    return opened;
+  });
+  const probe = await ranks.lead(() => KnnProbe.open(options.data, recipe));
+  using saved = await ranks.lead(async () => {
+    const resumedFrom = recipe.resume === null ? null : findCheckpoint(recipe.resume);
+    if (recipe.out !== null) requireFreshFolder(recipe.out, resumedFrom);
+    return resumedFrom === null ? null : SavedTraining.read(resumedFrom);
+  });
+  using initial = await ranks.lead(() => (recipe.init === null ? null : readEncoder(recipe.init)));
+  const { seed, start, knownBad } = ranks.shared(() => ({
+    seed: recipe.seed ?? saved?.facts?.seed ?? randomSeed(),
+    start: saved?.position ?? { epoch: recipe.startEpoch, step: 0 } satisfies Position,
+    knownBad: saved?.knownBad(source.length),
+  }));
   await using loader = new TwoViewLoader(source, {
-    batchSize: recipe.batchSize, imageSize: recipe.imageSize, cropMin: recipe.cropMin, augmentation: recipe.augmentation ?? {}, seed,
-    threads: recipe.workers, exif: recipe.exif, cache: recipe.cacheImages, maxBad: recipe.maxBad, knownBad: saved?.knownBad(source.length),
-    augmentOn: recipe.augment === "gpu" ? device : undefined, copyTo: device,
+    batchSize: recipe.batchSize / ranks.size, imageSize: recipe.imageSize, cropMin: recipe.cropMin, augmentation: recipe.augmentation ?? {},
+    seed, rank: ranks.rank, worldSize: ranks.size, threads: recipe.workers, exif: recipe.exif, cache: recipe.cacheImages, maxBad: recipe.maxBad,
+    knownBad, augmentOn: recipe.augment === "gpu" ? device : undefined, copyTo: device,
   });
   const { stepsPerEpoch } = loader;
 
@@ -90,26 +102,30 @@ export async function pretrain(options: PretrainOptions, hooks: PretrainHooks = 
     encoder: recipe.encoder, imageSize: recipe.imageSize, patchSize: recipe.patchSize ?? undefined, stopGradConv1: recipe.stopGradConv1,
     dim: recipe.dim, mlpDim: recipe.mlpDim, temperature: recipe.temperature,
   });
-  await using recorder = new RunRecorder(recipe.out, hooks);
+  await using recorder = new RunRecorder(ranks.leads ? recipe.out : null, hooks);
   try {
     const facts: RunFacts = {
       arch: recipe.arch, seed, images: source.length, stepsPerEpoch, batchSize: recipe.batchSize,
       recipe: trainingFacts(recipe, moco.baseEncoder),
     };
-    for (const difference of saved?.compare(facts) ?? []) hooks.onWarning?.(`not as in the run that is resumed: ${difference}`);
-    using optimizer = createOptimizer(moco.to(device).parameters(), recipe);
+    using optimizer = createOptimizer(moco.to(device).to(dtype).parameters(), recipe);
     using scaler = new GradScaler({ enabled: recipe.precision === "fp16", device });
     using guard = new FiniteGuard(moco, scaler, recipe);
     const trainee: Trainee = { moco, optimizer, scaler };
     const autocast = createAutocast(recipe);
-    const start: Position = saved?.position ?? { epoch: recipe.startEpoch, step: 0 };
-    for (const note of initial === null ? [] : beginWith(moco, initial)) hooks.onWarning?.(note);
-    initial?.dispose();
-    for (const each of saved?.restore(trainee) ?? []) hooks.onWarning?.(`begins anew: ${each}`);
-    saved?.dispose();
+    await ranks.lead(() => {
+      for (const difference of saved?.compare(facts) ?? []) hooks.onWarning?.(`not as in the run that is resumed: ${difference}`);
+      for (const note of initial === null ? [] : beginWith(moco, initial)) hooks.onWarning?.(note);
+      initial?.dispose();
+      for (const each of saved?.restore(trainee) ?? []) hooks.onWarning?.(`begins anew: ${each}`);
+      saved?.dispose();
+    });
+    ranks.begin(facts, loader.bad);
+    ranks.join(trainee); // all have what the first one has
 
     if (start.epoch >= epochs) hooks.onWarning?.(`nothing is left to do: ${start.epoch} of ${epochs} epochs are done; ask for more epochs`);
-    await recorder.start({ recipe, facts, start, resumedFrom: saved?.path ?? null, knownBad: loader.bad.length }, trainee);
+    await ranks.together(() =>
+      recorder.start({ recipe, facts, start, resumedFrom: saved?.path ?? null, knownBad: loader.bad.length }, trainee));
     moco.train();
 
     let steps = 0;
@@ -126,12 +142,13 @@ export async function pretrain(options: PretrainOptions, hooks: PretrainHooks = 
 
         using computing = torch.openScope(); // a scope that spans an await
         const found = computing.run(() => {
-          const [x1, x2] = batch.views; // each [N, 3, H, W]
+          const [x1, x2] = batch.views.map((view) => view.to(dtype)) as typeof batch.views; // each [N, 3, H, W]
           guard.remember();
           const output = autocast(() => moco.forward(x1, x2, m)); // moves the momentum encoder towards the base encoder
-          scaler.scale(output).backward();
+          ranks.beforeBackward();
+          scaler.scale(output).backward(); // averages the gradients over the ranks, too
           scaler.unscale_(optimizer);
-          return guard.look(output);
+          return guard.look(ranks.agree(output, loader.bad)); // the same numbers on all ranks, so the same verdict
         });
         await found.arrive(); // a GPU computes meanwhile, and this thread sees to the next batches
         const { loss, gradientNorm } = guard.judge(found, place); // throws before a weight is touched
@@ -142,24 +159,27 @@ export async function pretrain(options: PretrainOptions, hooks: PretrainHooks = 
         });
         computing.close();
 
-        const { waitMs: dataWaitMs, indices } = batch;
-        recorder.step({ ...place, loss, momentum: m, gradientNorm, scale: scaler.getScale(), dataWaitMs }, indices.length, loader.bad);
+        const bad = ranks.settle(loader.bad);
+        const images = batch.indices.length * ranks.size;
+        recorder.step({ ...place, loss, momentum: m, gradientNorm, scale: scaler.getScale(), dataWaitMs: batch.waitMs }, images, bad);
         lastLoss = loss;
         steps++;
         step++;
         await nextTurn(); // signals arrive in between
         const position = step < stepsPerEpoch ? { epoch, step } : { epoch: epoch + 1, step: 0 };
-        if (position.epoch < epochs) stop = hooks.signal?.aborted ? "interrupted" : steps === recipe.stopAfter ? "stop-after" : null;
-        if (stop || isSaveDue(recipe, position, stepsPerEpoch)) await recorder.save(position, loader.bad);
+        if (position.epoch < epochs) stop = ranks.stopWanted ? "interrupted" : steps === recipe.stopAfter ? "stop-after" : null;
+        if (stop || isSaveDue(recipe, position, stepsPerEpoch)) await recorder.save(position, bad);
         if (stop) break training;
       }
-      if (probe?.isDue(epoch)) await recorder.judge(epoch, () => probe.judge(moco.baseEncoder, hooks.signal));
+      if (isJudgementDue(recipe, epoch)) {
+        await ranks.waitForLead(() => recorder.judge(epoch, () => probe!.judge(moco.baseEncoder, hooks.signal)));
+      }
     }
 
-    await recorder.flush();
+    await ranks.lead(() => recorder.flush());
     const reason = stop ?? "finished";
     recorder.end(reason);
-    return { moco, reason, steps, loss: lastLoss, checkpoint: recorder.checkpoint, badImages: loader.bad, seconds: recorder.seconds };
+    return { moco, reason, steps, loss: lastLoss, checkpoint: recorder.checkpoint, badImages: ranks.bad(loader.bad), seconds: recorder.seconds };
   } catch (error) {
     recorder.end("failed", (error as Error).message);
     moco.dispose();

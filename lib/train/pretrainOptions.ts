@@ -1,10 +1,11 @@
 import { randomInt } from "node:crypto";
-import { availableParallelism } from "node:os";
 import type { ImageSource, ImageStream, RecipeChanges } from "../data/index.js";
+import type { ProcessGroup } from "../distributed/index.js";
 import { isArchitecture, UnknownArchitectureError, VisionTransformer, type Encoder } from "../models/index.js";
 import type { Module } from "../nn/index.js";
 import { AdamW, LARS, scaledLearningRate, type Optimizer } from "../optim/index.js";
 import type { Tensor } from "../torch/index.js";
+import { coresOfRank, deviceOfRank, requireDivisible } from "./ranks/share.js";
 import type { Position } from "./runs/checkpointFiles.js";
 import {
   OptionError, requireOneOf, requirePrecision, requireRange, requireWhole, resolveDevice, type Precision, type TrainingOptions,
@@ -74,8 +75,11 @@ export interface PretrainOptions extends TrainingOptions {
    */
   augment?: "cpu" | "gpu";
 
-  /** Default: float16 on a GPU, as upstream, and float32 on the CPU. */
-  precision?: Precision;
+  /**
+   * Default: float16 on a GPU, as upstream, and float32 on the CPU. `"fp64"` holds the weights in float64, too: slow, and so exact that runs of
+   * any number of processes can be compared.
+   */
+  precision?: Precision | "fp64";
   /**
    * Only kernels that give the same bits in each run. Without it the same seed gives on a GPU the same images and crops, but weights that
    * drift apart by roundings; the CPU always repeats itself. Default false.
@@ -95,6 +99,12 @@ export interface PretrainOptions extends TrainingOptions {
   /** Keep those after every so many epochs for ever, besides the `keep` newest, or the newest one. */
   keepEvery?: number;
 
+  /**
+   * The processes that train together, this one among them; each calls `pretrain` with the same options. `batchSize` is that of all together, and
+   * only rank 0 needs checkpoints and writes. Default: this process alone.
+   */
+  group?: ProcessGroup;
+
   /** Judge the encoder by kNN after every so many epochs, and after the last one. Needs labels. Default: don't. */
   knnEvery?: number;
   /** Labelled images to judge by, as `openLabelledSplits` takes them. Default: the training's. */
@@ -112,8 +122,9 @@ export type Recipe = ReturnType<typeof resolveOptions>;
  * @throws OptionError that names the option, its value and what is allowed; UnknownArchitectureError
  */
 export function resolveOptions(options: PretrainOptions) {
-  const { encoder = "resnet50", batchSize = 4096, baseLr = 0.6 } = options;
-  const device = resolveDevice(options.device);
+  const { encoder = "resnet50", batchSize = 4096, baseLr = 0.6, group } = options;
+  const device = resolveDevice(options.device ?? deviceOfRank(group));
+  const cores = coresOfRank(group);
   const given = {
     encoder,
     arch: options.arch ?? (typeof encoder === "string" ? encoder : "custom"),
@@ -142,9 +153,10 @@ export function resolveOptions(options: PretrainOptions) {
     precision: options.precision ?? (device === "cpu" ? "fp32" : "fp16"),
     deterministic: options.deterministic ?? false,
     seed: options.seed ?? null,
-    threads: options.threads ?? null,
+    threads: options.threads ?? (group === undefined ? null : cores),
     // Upstream's 0 means the training's own process; here there is always a thread.
-    workers: Math.max(1, Math.min(options.workers ?? 32, availableParallelism())),
+    workers: Math.max(1, Math.min(options.workers ?? 32, cores)),
+    worldSize: group?.size ?? 1,
     cacheImages: options.cacheImages ?? false,
     maxBad: options.maxBad ?? 0.01,
     out: options.out ?? null,
@@ -172,6 +184,7 @@ export function resolveOptions(options: PretrainOptions) {
   requireWhole("workers", options.workers ?? 1, 0);
   // BatchNorm needs two values per channel, contrast two images.
   requireWhole("batchSize", batchSize, 2);
+  requireDivisible("batchSize", batchSize, group);
   for (const name of ["lr", "weightDecay", "warmupEpochs"] as const) requireRange(name, given[name], 0, Number.MAX_VALUE);
   requireRange("temperature", given.temperature, Number.MIN_VALUE, Number.MAX_VALUE);
   for (const name of ["m", "maxBad"] as const) requireRange(name, given[name], 0, 1);
@@ -192,7 +205,8 @@ export function resolveOptions(options: PretrainOptions) {
       "init begins a new run and resume goes on with one; give resume alone to go on, or init alone to begin with another encoder's weights",
     );
   }
-  requirePrecision(precision, device);
+  if (precision !== "fp64") requirePrecision(precision, device);
+  else if (knnEvery !== null) throw new OptionError("precision fp64 is for comparing trainings, and knnEvery judges in lower ones; leave one of them out");
   return given;
 }
 

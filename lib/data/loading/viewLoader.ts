@@ -143,8 +143,8 @@ export class ViewLoader<Views extends readonly Tensor[] = readonly Tensor[]> {
     if (augmentOn !== undefined) recipes.forEach(requireDeviceRecipe);
     requireImages(source, dropLast ? batchSize * worldSize : 1);
     this.#samplesPerEpoch = samplesPerRank(source, worldSize);
-    const batches = this.#samplesPerEpoch / batchSize;
-    this.stepsPerEpoch = dropLast ? Math.floor(batches) : Math.ceil(batches);
+    // Of the whole batch, so that an epoch is as long for any number of ranks: what pads a rank's share fills no step by itself.
+    this.stepsPerEpoch = dropLast ? Math.floor(source.length / (batchSize * worldSize)) : Math.ceil(this.#samplesPerEpoch / batchSize);
     this.#trustsBad = options.knownBad !== undefined;
     for (const id of options.knownBad ?? []) {
       const name = isStream(source) ? `image ${id}` : nameOf(source, id);

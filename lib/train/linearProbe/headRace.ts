@@ -44,10 +44,19 @@ export class HeadRace {
     this.results = heads.heads.map(({ lr }) => ({ lr, acc1: null, acc5: null, loss: null, bestAcc1: 0, bestEpoch: null, diverged: false }));
   }
 
-  /** Scores every classifier after an epoch; the figures of the new leader. */
-  evaluate(epoch: number, { features, labels }: FeatureMatrix): { acc1: number; acc5: number; loss: number; images: number } {
-    const images = labels.length;
-    const found = this.heads.score(features, labels).map(({ correct1, correct5, loss }) => {
+  /**
+   * Scores every classifier after an epoch; the figures of the new leader.
+   *
+   * @param sums of numbers over all processes, each of which has its own images. Default: there are no others
+   */
+  evaluate(
+    epoch: number, { features, labels }: FeatureMatrix, sums: (numbers: number[]) => number[] = (own) => own,
+  ): { acc1: number; acc5: number; loss: number; images: number } {
+    const own = this.heads.score(features, labels).flatMap(({ correct1, correct5, loss }) => [correct1, correct5, loss]);
+    const [images, ...all] = sums([labels.length, ...own]) as [number, ...number[]];
+    const found = this.heads.heads.map((head, k) => {
+      const [correct1, correct5, loss] = all.slice(3 * k, 3 * k + 3) as [number, number, number];
+      if (!Number.isFinite(loss)) head.diverged = true;
       return { acc1: (100 * correct1) / images, acc5: (100 * correct5) / images, loss: loss / images, images };
     });
     found.forEach(({ acc1, acc5, loss }, k) => {

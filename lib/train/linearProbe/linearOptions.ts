@@ -1,7 +1,8 @@
-import { availableParallelism } from "node:os";
 import type { LabelledSplits } from "../../data/index.js";
 import { isArchitecture, UnknownArchitectureError, VisionTransformer, type Encoder } from "../../models/index.js";
 import { scaledLearningRate } from "../../optim/index.js";
+import type { ProcessGroup } from "../../distributed/index.js";
+import { coresOfRank, deviceOfRank, requireDivisible } from "../ranks/share.js";
 import { OptionError, requirePrecision, requireRange, requireWhole, resolveDevice, type Precision, type TrainingOptions } from "../options.js";
 
 /** Options of {@link linearProbe}. Defaults are upstream's. */
@@ -66,6 +67,12 @@ export interface LinearProbeOptions extends TrainingOptions {
 
   /** A checkpoint of ours or of upstream's to go on from, or the folder of a run. */
   resume?: string;
+
+  /**
+   * The processes that train together, this one among them; each calls `linearProbe` with the same options and reads the same files. `batchSize`
+   * is that of all together, and rank 0 writes. Default: this process alone.
+   */
+  group?: ProcessGroup;
 }
 
 /** The options with every default filled in. */
@@ -78,6 +85,8 @@ export type LinearRecipe = ReturnType<typeof resolveLinearOptions>;
  */
 export function resolveLinearOptions(options: LinearProbeOptions) {
   const { batchSize = 1024, baseLr = 0.1, sweep = null, cacheViews = 0 } = options;
+  const { group } = options;
+  const cores = coresOfRank(group);
   const lr = options.lr ?? scaledLearningRate(baseLr, batchSize);
   const recipe = {
     val: options.val ?? null,
@@ -102,12 +111,12 @@ export function resolveLinearOptions(options: LinearProbeOptions) {
     cacheViews,
     featureMemory: options.featureMemory ?? 2 ** 31,
     evaluate: options.evaluate ?? false,
-    device: resolveDevice(options.device),
+    device: resolveDevice(options.device ?? deviceOfRank(group)),
     precision: options.precision ?? ("fp32" as const),
     seed: options.seed ?? null,
-    threads: options.threads ?? null,
+    threads: options.threads ?? (group === undefined ? null : cores),
     // Upstream's 0 means the training's own process; here there is always a thread.
-    workers: Math.max(1, Math.min(options.workers ?? 32, availableParallelism())),
+    workers: Math.max(1, Math.min(options.workers ?? 32, cores)),
     cacheImages: options.cacheImages ?? false,
     exif: options.exif ?? false,
     maxBad: options.maxBad ?? 0.01,
@@ -115,6 +124,7 @@ export function resolveLinearOptions(options: LinearProbeOptions) {
     resume: options.resume ?? null,
     saveInBackground: options.saveInBackground ?? true,
     stopAfter: options.stopAfter ?? null,
+    worldSize: group?.size ?? 1,
   };
   const { arch, images, shuffleBuffer, numClasses, numHeads, imageSize, seed, threads, stopAfter } = recipe;
   if (arch !== null && !isArchitecture(arch)) throw new UnknownArchitectureError(arch);
@@ -124,6 +134,10 @@ export function resolveLinearOptions(options: LinearProbeOptions) {
     if (value !== null) requireWhole(name, value, 1);
   }
   if (seed !== null) requireWhole("seed", seed, 0);
+  requireDivisible("batchSize", batchSize, group);
+  if (recipe.cacheFeatures && recipe.worldSize > 1) {
+    throw new OptionError("features are cached by one process (--cache-features, --cache-views); leave that out, or train with one process");
+  }
   requireWhole("workers", options.workers ?? 1, 0);
   for (const name of ["lr", "weightDecay", "featureMemory"] as const) requireRange(name, recipe[name], 0, Number.MAX_VALUE);
   for (const rate of sweep ?? []) requireRange("sweep", rate, Number.MIN_VALUE, Number.MAX_VALUE);

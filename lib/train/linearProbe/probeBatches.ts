@@ -45,11 +45,14 @@ export interface ProbeData {
 export class CroppedBatches implements ProbeBatches {
   readonly #loader: ViewLoader<[Tensor]>;
 
-  /** @param knownBad images that the run which is resumed found unreadable */
-  constructor(private readonly data: ProbeData, knownBad: readonly number[] | undefined) {
+  /**
+   * @param knownBad images that the run which is resumed found unreadable
+   * @param ranks whose part of each batch it is
+   */
+  constructor(private readonly data: ProbeData, knownBad: readonly number[] | undefined, ranks = { rank: 0, size: 1 }) {
     const { source, extractor, recipe, seed } = data;
     this.#loader = new ViewLoader(source, [cropAndFlip(recipe.cropMin)], {
-      batchSize: recipe.batchSize, imageSize: extractor.imageSize, seed, threads: recipe.workers, exif: recipe.exif, cache: recipe.cacheImages,
+      batchSize: recipe.batchSize / ranks.size, rank: ranks.rank, worldSize: ranks.size, imageSize: extractor.imageSize, seed, threads: recipe.workers, exif: recipe.exif, cache: recipe.cacheImages,
       maxBad: recipe.maxBad, knownBad, dropLast: false, pinMemory: recipe.device.startsWith("cuda"),
     });
   }

@@ -13,7 +13,7 @@ const largestBatch = 256;
  * network is left in the mode that it was in, its weights and statistics as they were.
  */
 export class KnnProbe {
-  private constructor(private readonly splits: LabelledSplits, private readonly recipe: Recipe, private readonly every: number) {}
+  private constructor(private readonly splits: LabelledSplits, private readonly recipe: Recipe) {}
 
   /**
    * Opens the images to judge by: those of `knnData`, or the training's own; their validation part, or where there is none each of them by
@@ -27,12 +27,7 @@ export class KnnProbe {
     if (knnEvery === null) return null;
     const splits = await openSplits(knnData ?? data);
     requireGallery(splits, { images: recipe.knnImages ?? undefined });
-    return new KnnProbe(splits, recipe, knnEvery);
-  }
-
-  /** Whether the encoder is judged after an epoch, counted from 0; it is after the last one. */
-  isDue(epoch: number): boolean {
-    return (epoch + 1) % this.every === 0 || epoch + 1 === this.recipe.epochs;
+    return new KnnProbe(splits, recipe);
   }
 
   /**
@@ -41,7 +36,8 @@ export class KnnProbe {
    * @throws FeatureError and the errors of the images; the signal's reason once it is aborted
    */
   async judge(encoder: Encoder, signal?: AbortSignal): Promise<KnnJudgement> {
-    const { batchSize, imageSize, device, precision, knnImages, exif } = this.recipe;
+    const { batchSize, imageSize, device, knnImages, exif } = this.recipe;
+    const precision = this.recipe.precision === "fp64" ? "fp32" : this.recipe.precision; // not both, as the options are checked
     const { training } = encoder;
     try {
       const extractor = new FeatureExtractor(encoder, { batchSize: Math.min(batchSize, largestBatch), imageSize, device, precision });
@@ -51,6 +47,11 @@ export class KnnProbe {
       encoder.train(training);
     }
   }
+}
+
+/** Whether the encoder is judged after an epoch, counted from 0; if at all, it is after the last one. */
+export function isJudgementDue({ knnEvery, epochs }: Recipe, epoch: number): boolean {
+  return knnEvery !== null && ((epoch + 1) % knnEvery === 0 || epoch + 1 === epochs);
 }
 
 async function openSplits(data: string | ImageSource | ImageStream): Promise<LabelledSplits> {

@@ -1,0 +1,20 @@
+import type { Evaluation } from "../evaluateClassifier.js";
+import type { Ranks } from "./ranks.js";
+
+/**
+ * The figures over the images of all ranks, from those of each rank's part.
+ *
+ * @param own null where this rank was told to stop
+ * @returns null where any was
+ */
+export function evaluationOfAll(own: Evaluation | null, ranks: Ranks): Evaluation | null {
+  if (ranks.size === 1) return own;
+  if (ranks.any(own === null) || own === null) return null;
+  const [images, correct1, correct5, loss] = ranks.sums(sumsOf(own)) as [number, number, number, number];
+  return { images, acc1: (100 * correct1) / images, acc5: (100 * correct5) / images, loss: loss / images, bad: ranks.listOfAll(own.bad) };
+}
+
+/** Whole numbers of images, which the percentages are of. */
+function sumsOf({ images, acc1, acc5, loss }: Evaluation): number[] {
+  return [images, Math.round((acc1 * images) / 100), Math.round((acc5 * images) / 100), loss * images];
+}
