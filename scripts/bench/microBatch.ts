@@ -5,9 +5,10 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { childEnvironment } from "../../lib/config.js";
 import { readRunLog } from "../../lib/report/index.js";
+import { writeEmoji } from "../compare/emojiFolder.js";
 import { makePhotographs } from "./photographs.js";
 import { BenchmarkError, Peer } from "./peer.js";
-import type { Comparison, MicroBatchRequest, StepAnswer } from "./microBatchProtocol.js";
+import type { CompareAnswer, MicroBatchRequest, StepAnswer } from "./microBatchProtocol.js";
 import { describeRun, median, type BenchmarkOptions, type BenchmarkResult } from "./result.js";
 
 interface Extent {
@@ -15,7 +16,8 @@ interface Extent {
   /** Batches that fit as a whole, with the chunks to compare. */
   steps: readonly { batch: number; chunks: readonly number[] }[];
   equality: { batch: number; chunks: readonly number[] };
-  batchNorm: { archs: readonly string[]; imageSize: number; batch: number; chunks: readonly number[] };
+  /** Compared at the random start and after so many steps. */
+  batchNorm: { archs: readonly string[]; imageSize: number; batch: number; chunks: readonly number[]; pictures: number; trained: readonly number[] };
   large: { batch: number; chunk: number; files: number; limitGB: number };
 }
 
@@ -23,14 +25,14 @@ const FULL: Extent = {
   imageSize: 224,
   steps: [{ batch: 32, chunks: [8, 16] }, { batch: 64, chunks: [8, 16, 32] }],
   equality: { batch: 32, chunks: [8, 12, 16] },
-  batchNorm: { archs: ["resnet50", "vit_conv_small"], imageSize: 64, batch: 256, chunks: [32, 64, 128] },
+  batchNorm: { archs: ["resnet50", "vit_conv_small"], imageSize: 64, batch: 256, chunks: [32, 64, 128], pictures: 1024, trained: [0, 30] },
   large: { batch: 4096, chunk: 16, files: 2048, limitGB: 12 },
 };
 const QUICK: Extent = {
   imageSize: 64,
   steps: [{ batch: 16, chunks: [4] }],
   equality: { batch: 8, chunks: [3] },
-  batchNorm: { archs: ["resnet18"], imageSize: 64, batch: 16, chunks: [8] },
+  batchNorm: { archs: ["resnet18"], imageSize: 64, batch: 16, chunks: [8], pictures: 64, trained: [1] },
   large: { batch: 16, chunk: 4, files: 8, limitGB: 12 },
 };
 
@@ -52,14 +54,15 @@ export async function benchmarkMicroBatch(options: BenchmarkOptions): Promise<Be
     step: measureSteps, equality: measureEquality, "batch-norm": measureBatchNorm, large: measureLarge,
   };
   const result: BenchmarkResult = { ...describeRun("micro-batch", null, { arch, threads: options.threads, extent }), ratios: {}, meanings: {}, raw: {} };
-  const before = options.only === undefined ? null : previous();
-  if (before !== null) for (const field of ["ratios", "meanings", "raw"] as const) Object.assign(result[field]!, before[field]);
   for (const part of chosen) {
     const { ratios, meanings, raw } = await measure[part](extent, options);
     Object.assign(result.ratios, ratios);
     Object.assign(result.meanings!, meanings);
     result.raw[part] = { date: result.date, ...(raw as object) };
   }
+  // Read at the end: a part may take an hour, and another process may have measured others meanwhile.
+  const before = options.only === undefined ? null : previous();
+  if (before !== null) for (const field of ["ratios", "meanings", "raw"] as const) result[field] = { ...before[field], ...result[field] } as never;
   return result;
 }
 
@@ -95,7 +98,7 @@ async function measureSteps({ imageSize, steps }: Extent, { threads, rounds }: B
 }
 
 async function measureEquality({ imageSize, equality }: Extent, { threads }: BenchmarkOptions): Promise<Measured> {
-  const { answer } = await ask<{ comparisons: Comparison[] }>({ do: "compare", arch, imageSize, threads, ...equality, data: null });
+  const { answer } = await ask<CompareAnswer>({ do: "compare", arch, imageSize, threads, ...equality, data: null, trained: 0 });
   const worst = Math.max(...answer.comparisons.map(({ gradient }) => gradient.relative));
   say(`${arch}, batch ${equality.batch}: gradients differ by ${worst.toExponential(2)}`);
   return {
@@ -105,24 +108,30 @@ async function measureEquality({ imageSize, equality }: Extent, { threads }: Ben
   };
 }
 
-/** How far chunks lead from the whole batch where BatchNorm takes statistics from a chunk at a time, on photographs. */
-async function measureBatchNorm({ batchNorm: { archs, ...sizes } }: Extent, { threads, dir }: BenchmarkOptions): Promise<Measured> {
+/** How far chunks lead from the whole batch where BatchNorm takes statistics from a chunk at a time, on the demo's emoji. */
+async function measureBatchNorm({ batchNorm: { archs, pictures, trained: moments, ...sizes } }: Extent, { threads, dir }: BenchmarkOptions): Promise<Measured> {
   const folder = mkdtempSync(join(dir ?? tmpdir(), "moco-bench-"));
   try {
-    await makePhotographs(folder, sizes.batch);
-    const raw: Record<string, Comparison[]> = {};
+    await writeEmoji(folder, { count: pictures });
+    const raw: (CompareAnswer & { arch: string; trained: number })[] = [];
     const ratios: Record<string, number> = {};
     const meanings: Record<string, string> = {};
     for (const each of archs) {
-      const { answer } = await ask<{ comparisons: Comparison[] }>({ do: "compare", arch: each, threads, ...sizes, data: folder });
-      raw[each] = answer.comparisons;
-      for (const { chunk, loss, wholeLoss, gradient } of answer.comparisons) {
-        say(`${each}, chunks of ${chunk}: loss ${loss.toFixed(5)} (${wholeLoss.toFixed(5)}), gradient's cosine ${gradient.cosine.toFixed(4)}`);
-        ratios[`${each}Chunk${chunk}GradientCosine`] = gradient.cosine;
-        meanings[`${each}Chunk${chunk}GradientCosine`] = "between the gradient in chunks and the whole batch's";
+      for (const trained of moments) {
+        const { answer } = await ask<CompareAnswer>({ do: "compare", arch: each, threads, ...sizes, data: join(folder, "train"), trained });
+        raw.push({ arch: each, trained, ...answer });
+        for (const { chunk, loss, wholeLoss, gradient } of answer.comparisons) {
+          say(
+            `${each} after ${trained} steps, chunks of ${chunk}: loss ${loss.toFixed(5)} (${wholeLoss.toFixed(5)}), gradient's cosine ` +
+              `${gradient.cosine.toFixed(4)}, of another batch ${answer.otherBatchCosine!.toFixed(4)}`,
+          );
+          const name = `${each}Step${trained}Chunk${chunk}GradientCosine`;
+          ratios[name] = gradient.cosine;
+          meanings[name] = `between the gradient in chunks and the whole batch's, after ${trained} steps`;
+        }
       }
     }
-    return { ratios, meanings, raw: { ...sizes, ...raw } };
+    return { ratios, meanings, raw: { ...sizes, pictures, measured: raw } };
   } finally {
     rmSync(folder, { recursive: true });
   }

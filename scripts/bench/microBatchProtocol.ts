@@ -2,12 +2,20 @@
 export type MicroBatchRequest =
   /** Steps of one batch, whole or in chunks. */
   | { do: "step"; arch: string; imageSize: number; batch: number; chunk: number | null; threads: number; rounds: number }
-  /** The gradients of a batch in chunks beside those of the whole batch; of images in a folder, or of noise. */
-  | { do: "compare"; arch: string; imageSize: number; batch: number; chunks: readonly number[]; threads: number; data: string | null };
+  /**
+   * The gradients of a batch in chunks beside those of the whole batch, after so many steps of training; of images in a folder, or of noise.
+   */
+  | { do: "compare"; arch: string; imageSize: number; batch: number; chunks: readonly number[]; threads: number; data: string | null; trained: number };
 
 export interface StepAnswer {
   stepSeconds: number[];
   loss: number;
+}
+
+export interface CompareAnswer {
+  comparisons: Comparison[];
+  /** Cosine between the gradients of two batches of the data, to hold the others against; null for noise. */
+  otherBatchCosine: number | null;
 }
 
 export interface Comparison {

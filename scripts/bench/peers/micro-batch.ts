@@ -2,11 +2,10 @@
 import { createInterface } from "node:readline";
 import { ImageFolder, TwoViewLoader } from "../../../lib/data/index.js";
 import { createMoCo, GradientCache, type MoCo } from "../../../lib/moco/index.js";
-import { createModel } from "../../../lib/models/index.js";
-import { AdamW } from "../../../lib/optim/index.js";
+import { AdamW, LARS } from "../../../lib/optim/index.js";
 import * as torch from "../../../lib/torch/index.js";
 import type { Tensor } from "../../../lib/torch/index.js";
-import type { Comparison, MicroBatchRequest, StepAnswer } from "../microBatchProtocol.js";
+import type { CompareAnswer, Comparison, MicroBatchRequest, StepAnswer } from "../microBatchProtocol.js";
 
 type Views = [Tensor, Tensor];
 
@@ -19,11 +18,8 @@ for await (const line of createInterface({ input: process.stdin })) {
 }
 
 function build(arch: string, imageSize: number): MoCo {
-  // A ResNet's residual branches do not begin at zero, as in pre-training: their BatchNorm would make no difference yet.
-  return createMoCo({
-    encoder: (numClasses) => createModel(arch, { imageSize, numClasses, stopGradConv1: !arch.startsWith("resnet"), zeroInitResidual: false }) as never,
-    temperature: arch.startsWith("resnet") ? 1 : 0.2,
-  });
+  const resnet = arch.startsWith("resnet");
+  return createMoCo({ encoder: arch, imageSize, stopGradConv1: !resnet, temperature: resnet ? 1 : 0.2 });
 }
 
 function noise(count: number, imageSize: number): Views {
@@ -62,9 +58,13 @@ async function gradients(moco: MoCo, cache: GradientCache | null, views: Views):
   });
 }
 
-async function compare({ arch, imageSize, batch, chunks, data }: MicroBatchRequest & { do: "compare" }): Promise<{ comparisons: Comparison[] }> {
+async function compare({ arch, imageSize, batch, chunks, data, trained }: MicroBatchRequest & { do: "compare" }): Promise<CompareAnswer> {
   using moco = build(arch, imageSize);
-  const views = data === null ? noise(batch, imageSize) : await photographs(data, batch, imageSize);
+  const batches = data === null ? endless(batch, imageSize) : pictures(data, batch, imageSize);
+  const next = async (): Promise<Views> => (await batches.next()).value as Views;
+  await train(moco, arch, trained, next);
+
+  const views = await next();
   const wholeLoss = await gradients(moco, null, views);
   const learned = moco.namedParameters().filter(([, { grad }]) => grad !== null);
   const whole = learned.map(([, { grad }]) => torch.keep(grad!.clone()));
@@ -75,7 +75,32 @@ async function compare({ arch, imageSize, batch, chunks, data }: MicroBatchReque
     const loss = await gradients(moco, cache, views);
     comparisons.push({ chunk, loss, wholeLoss, ...torch.scope(() => apart(learned, whole)) });
   }
-  return { comparisons };
+  let otherBatchCosine: number | null = null;
+  if (data !== null) {
+    moco.zeroGrad();
+    await gradients(moco, null, await next());
+    otherBatchCosine = torch.scope(() => apart(learned, whole)).gradient.cosine;
+  }
+  await batches.return(undefined);
+  return { comparisons, otherBatchCosine };
+}
+
+/** The first steps of a training, of whole batches. */
+async function train(moco: MoCo, arch: string, steps: number, next: () => Promise<Views>): Promise<void> {
+  if (steps === 0) return;
+  using optimizer = arch.startsWith("resnet")
+    ? new LARS(moco.parameters(), { lr: 0.6, weightDecay: 1e-6 })
+    : new AdamW(moco.parameters(), { lr: 3e-4, weightDecay: 0.1 });
+  for (let step = 0; step < steps; step++) {
+    const loss = await gradients(moco, null, await next());
+    if (step % 10 === 0) process.stderr.write(`${arch}, step ${step}: loss ${loss}\n`);
+    optimizer.step();
+    optimizer.zeroGrad();
+  }
+}
+
+async function* endless(batch: number, imageSize: number): AsyncGenerator<Views, void, undefined> {
+  for (;;) yield noise(batch, imageSize);
 }
 
 function apart(learned: readonly [string, Tensor][], whole: readonly Tensor[]): Pick<Comparison, "gradient" | "worst"> {
@@ -94,8 +119,7 @@ function apart(learned: readonly [string, Tensor][], whole: readonly Tensor[]): 
   };
 }
 
-async function photographs(folder: string, batch: number, imageSize: number): Promise<Views> {
+async function* pictures(folder: string, batch: number, imageSize: number): AsyncGenerator<Views, void, undefined> {
   await using loader = new TwoViewLoader(await ImageFolder.open(folder), { batchSize: batch, imageSize, seed: 0 });
-  for await (const { views } of loader.epoch(0)) return views;
-  throw new Error(`${folder} has no batch`);
+  for (let epoch = 0; ; epoch++) for await (const { views } of loader.epoch(epoch)) yield views;
 }
