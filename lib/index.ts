@@ -1,5 +1,5 @@
 /** MoCo v3 on libtorch: train an image encoder without labels, and use it. */
-export { createMoCo, MoCo, type CreateMoCoOptions } from "./moco/index.js";
+export { createMoCo, GradientCache, MoCo, type CreateMoCoOptions, type GradientCacheOptions } from "./moco/index.js";
 export { createModel, architectures, type CreateModelOptions } from "./models/index.js";
 export { Embedder, type EmbedderOptions, type EmbedOptions } from "./train/embedder/embedder.js";
 export { EmbedderClosedError, EmbedError, EmbedQueueFullError } from "./train/embedder/errors.js";

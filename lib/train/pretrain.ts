@@ -4,12 +4,12 @@ import { createMoCo, type MoCo } from "../moco/index.js";
 import { GradScaler, learningRateAt, momentumAt } from "../optim/index.js";
 import type { EndEntry, KnnEntry, RunEntry, StepEntry } from "../report/index.js";
 import * as torch from "../torch/index.js";
+import { chunkedLoading, computingType, createForwardBackward } from "./forwardBackward.js";
 import { findCheckpoint, requireFreshFolder, type Position } from "./runs/checkpointFiles.js";
 import { FiniteGuard } from "./runs/finiteGuard.js";
 import { beginWith, readEncoder } from "./initialWeights.js";
 import { chooseKernels } from "./kernels.js";
 import { isJudgementDue, KnnProbe } from "./neighbours/knnProbe.js";
-import { createAutocast } from "./options.js";
 import {
   createOptimizer, isSaveDue, randomSeed, resolveOptions, trainingFacts, type PretrainOptions,
 } from "./pretrainOptions.js";
@@ -29,7 +29,7 @@ export interface PretrainHooks {
   onBadImage?(image: BadImage): void;
   /** Something will not go as the options suggest. */
   onWarning?(message: string): void;
-  /** Once aborted, the run finishes its step, saves and returns. */
+  /** Once aborted, the run finishes its step, or with `microBatch` its chunk, saves and returns. */
   signal?: AbortSignal;
 }
 
@@ -65,7 +65,6 @@ export interface PretrainResult {
 export async function pretrain(options: PretrainOptions, hooks: PretrainHooks = {}): Promise<PretrainResult> {
   const recipe = resolveOptions(options);
   const { device, epochs } = recipe;
-  const dtype = recipe.precision === "fp64" ? "float64" : "float32";
   using ranks = new Ranks(options.group, { maxBad: recipe.maxBad, signal: hooks.signal });
   torch.retainFreedMemory();
   using _ = chooseKernels(recipe);
@@ -93,7 +92,7 @@ export async function pretrain(options: PretrainOptions, hooks: PretrainHooks = 
   await using loader = new TwoViewLoader(source, {
     batchSize: recipe.batchSize / ranks.size, imageSize: recipe.imageSize, cropMin: recipe.cropMin, augmentation: recipe.augmentation ?? {},
     seed, rank: ranks.rank, worldSize: ranks.size, threads: recipe.workers, exif: recipe.exif, cache: recipe.cacheImages, maxBad: recipe.maxBad,
-    knownBad, augmentOn: recipe.augment === "gpu" ? device : undefined, copyTo: device,
+    knownBad, augmentOn: recipe.augment === "gpu" ? device : undefined, copyTo: device, ...chunkedLoading(recipe),
   });
   const { stepsPerEpoch } = loader;
 
@@ -108,11 +107,10 @@ export async function pretrain(options: PretrainOptions, hooks: PretrainHooks = 
       arch: recipe.arch, seed, images: source.length, stepsPerEpoch, batchSize: recipe.batchSize,
       recipe: trainingFacts(recipe, moco.baseEncoder),
     };
-    using optimizer = createOptimizer(moco.to(device).to(dtype).parameters(), recipe);
+    using optimizer = createOptimizer(moco.to(device).to(computingType(recipe)).parameters(), recipe);
     using scaler = new GradScaler({ enabled: recipe.precision === "fp16", device });
     using guard = new FiniteGuard(moco, scaler, recipe);
     const trainee: Trainee = { moco, optimizer, scaler };
-    const autocast = createAutocast(recipe);
     await ranks.lead(() => {
       for (const difference of saved?.compare(facts) ?? []) hooks.onWarning?.(`not as in the run that is resumed: ${difference}`);
       for (const note of initial === null ? [] : beginWith(moco, initial)) hooks.onWarning?.(note);
@@ -122,6 +120,9 @@ export async function pretrain(options: PretrainOptions, hooks: PretrainHooks = 
     });
     ranks.begin(facts, loader.bad);
     ranks.join(trainee); // all have what the first one has
+    using forwardBackward = createForwardBackward(moco, scaler, recipe, {
+      averaging: ranks, shouldStop: () => ranks.any(hooks.signal?.aborted === true), onWarning: hooks.onWarning,
+    });
 
     if (start.epoch >= epochs) hooks.onWarning?.(`nothing is left to do: ${start.epoch} of ${epochs} epochs are done; ask for more epochs`);
     await ranks.together(() =>
@@ -141,12 +142,14 @@ export async function pretrain(options: PretrainOptions, hooks: PretrainHooks = 
         const place = { step: epoch * stepsPerEpoch + step, epoch, stepInEpoch: step, lr };
 
         using computing = torch.openScope(); // a scope that spans an await
+        guard.remember();
+        const output = await forwardBackward.run(batch.views, m, computing); // moves the momentum encoder towards the base encoder
+        if (output === null) {
+          stop = "interrupted"; // in the middle of a step in chunks, which is then as if it had not begun
+          await recorder.save({ epoch, step }, loader.bad);
+          break training;
+        }
         const found = computing.run(() => {
-          const [x1, x2] = batch.views.map((view) => view.to(dtype)) as typeof batch.views; // each [N, 3, H, W]
-          guard.remember();
-          const output = autocast(() => moco.forward(x1, x2, m)); // moves the momentum encoder towards the base encoder
-          ranks.beforeBackward();
-          scaler.scale(output).backward(); // averages the gradients over the ranks, too
           scaler.unscale_(optimizer);
           return guard.look(ranks.agree(output, loader.bad)); // the same numbers on all ranks, so the same verdict
         });

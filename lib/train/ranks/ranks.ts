@@ -115,8 +115,13 @@ export class Ranks {
   }
 
   /** Call between `forward` and `backward`: gradients are averaged over the ranks while `backward` goes on. */
-  beforeBackward(): void {
+  prepare(): void {
     this.#averager?.prepare();
+  }
+
+  /** Call after several backward passes without {@link prepare}, whose gradients have added up: averages them over the ranks. */
+  average(): void {
+    this.#averager?.average();
   }
 
   /**
