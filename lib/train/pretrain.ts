@@ -144,6 +144,7 @@ export async function pretrain(options: PretrainOptions, hooks: PretrainHooks = 
         const found = computing.run(() => {
           const [x1, x2] = batch.views.map((view) => view.to(dtype)) as typeof batch.views; // each [N, 3, H, W]
           guard.remember();
+          ranks.beginStep(place.step);
           const output = autocast(() => moco.forward(x1, x2, m)); // moves the momentum encoder towards the base encoder
           ranks.beforeBackward();
           scaler.scale(output).backward(); // averages the gradients over the ranks, too
