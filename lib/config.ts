@@ -64,6 +64,14 @@ export function calmOpenMP(): void {
   if (process.env.OMP_WAIT_POLICY === undefined) process.env.GOMP_SPINCOUNT ??= "1000";
 }
 
+/**
+ * Keeps c10d from printing a stack trace for every connection that ends: our errors say what happened. To be called before libtorch is loaded.
+ * What the user has set stays.
+ */
+export function quietC10d(): void {
+  if (process.env.TORCH_CPP_LOG_LEVEL === undefined) process.env.TORCH_CPP_LOG_LEVEL = "FATAL";
+}
+
 /** `CUDA_VISIBLE_DEVICES`, where it leaves no GPU visible, or null. */
 export function hiddenGpus(environment: Environment = process.env): string | null {
   const visible = environment.CUDA_VISIBLE_DEVICES;

@@ -1,7 +1,7 @@
 import { createRequire } from "node:module";
 import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { calmOpenMP } from "./config.js";
+import { calmOpenMP, quietC10d } from "./config.js";
 import { findLibtorch } from "./setup/findLibtorch.js";
 import { hasNvidiaDriver } from "./setup/nvidiaDriver.js";
 
@@ -165,6 +165,7 @@ function load(): Native {
     throw new AddonLoadError(`The native addon is not built: ${addonPath} does not exist.\nBuild it with: npx moco setup`);
   }
   calmOpenMP();
+  quietC10d();
   let loading = `${addonFolder}moco_loader.node`;
   try {
     const loader = require(loading) as { open(path: string): void; builtFor: string };

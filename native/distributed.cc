@@ -1,4 +1,6 @@
 // Stores, process groups and their collectives for JavaScript.
+#include <c10/util/Logging.h>
+
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
@@ -397,6 +399,8 @@ void throwCollectiveFailure(napi_env env, const CollectiveFailure& failure) {
 }
 
 void registerDistributed(napi_env env, napi_value exports) {
+  // Reads TORCH_CPP_LOG_LEVEL, which PyTorch does as Python imports it.
+  c10::initLogging();
   Environment::of(env).distributed = std::make_shared<Distributed>();
   define(env, exports, "openStore", openStore);
   define(env, exports, "prefixStore", prefixStore);

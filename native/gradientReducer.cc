@@ -132,8 +132,8 @@ void GradientReducer::average() {
   };
   group->activity->begin(kName);
   if (!gradients.empty()) {
-    const auto assignment = std::get<0>(c10d::compute_bucket_assignment_by_size(
-        gradients, {static_cast<size_t>(bucketBytes)}));
+    const auto assignment = std::get<0>(
+        c10d::compute_bucket_assignment_by_size(gradients, {static_cast<size_t>(bucketBytes)}));
     for (const auto& indices : assignment) {
       Bucket bucket;
       std::vector<at::Tensor> pieces;

@@ -21,8 +21,9 @@ struct GroupHolder : torch::CustomClassHolder {
 // What batch normalisation needs of all values of a channel.
 struct Statistics {
   at::Tensor mean;
-  at::Tensor spread;  // on a CPU the variance; on a GPU, as its kernels want it, 1 / sqrt(variance + eps)
-  at::Tensor count;   // of values per channel, over all ranks; one element
+  at::Tensor
+      spread;  // on a CPU the variance; on a GPU, as its kernels want it, 1 / sqrt(variance + eps)
+  at::Tensor count;  // of values per channel, over all ranks; one element
 };
 
 // [channels] as it broadcasts over x
@@ -71,8 +72,9 @@ Statistics gatherOnCpu(Group& group, const at::Tensor& x, const at::Tensor& runn
   const at::Tensor total = counts.sum().reshape({1});
   const double values = total.item<double>();
   if (values < 2) {
-    throw std::invalid_argument("training needs several values per channel, and the batches of all ranks have " +
-                                std::to_string(static_cast<int64_t>(values)));
+    throw std::invalid_argument(
+        "training needs several values per channel, and the batches of all ranks have " +
+        std::to_string(static_cast<int64_t>(values)));
   }
   const at::Tensor mean = (means * counts).sum(0) / total;
   const at::Tensor squares = ((variances + (means - mean).square()) * counts).sum(0);
@@ -100,8 +102,8 @@ Statistics gatherOnGpu(Group& group, const at::Tensor& x, const at::Tensor& runn
 at::Tensor normalizeOnCpu(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
                           const Statistics& statistics, double eps) {
   // Evaluation's kernel: it takes the statistics as they are given.
-  return std::get<0>(at::native_batch_norm(x, weight, bias, statistics.mean, statistics.spread,
-                                           false, 0, eps));
+  return std::get<0>(
+      at::native_batch_norm(x, weight, bias, statistics.mean, statistics.spread, false, 0, eps));
 }
 
 struct Gradients {
@@ -120,8 +122,8 @@ Gradients backwardOnCpu(Group& group, const at::Tensor& givenGradient, const at:
   at::Tensor forBias = forWeight;
   const at::Tensor scaleBy = weight.defined() ? weight.to(type) : weight;
   if (x.numel() > 0) {
-    // Again evaluation's kernel: gradient * scale, and the sums over this rank's gradient * xHat and
-    // gradient, where xHat = (x - mean) / std.
+    // Again evaluation's kernel: gradient * scale, and the sums over this rank's gradient * xHat
+    // and gradient, where xHat = (x - mean) / std.
     std::tie(forX, forWeight, forBias) =
         at::native_batch_norm_backward(gradient, x, scaleBy, statistics.mean, statistics.spread, {},
                                        {}, false, eps, {true, true, true});
@@ -140,9 +142,9 @@ Gradients backwardOnCpu(Group& group, const at::Tensor& givenGradient, const at:
 
 Gradients backwardOnGpu(Group& group, const at::Tensor& gradient, const at::Tensor& x,
                         const at::Tensor& weight, const Statistics& statistics) {
-  const auto [sumGradient, sumProduct, forWeight, forBias] = at::batch_norm_backward_reduce(
-      gradient, x, statistics.mean, statistics.spread, weight, true, weight.defined(),
-      weight.defined());
+  const auto [sumGradient, sumProduct, forWeight, forBias] =
+      at::batch_norm_backward_reduce(gradient, x, statistics.mean, statistics.spread, weight, true,
+                                     weight.defined(), weight.defined());
   const int64_t channels = x.size(1);
   const at::Tensor sums = sum(group, at::cat({sumGradient, sumProduct}));
   const at::Tensor forX = at::batch_norm_backward_elemt(
@@ -154,18 +156,20 @@ Gradients backwardOnGpu(Group& group, const at::Tensor& gradient, const at::Tens
 class SyncBatchNorm : public torch::autograd::Function<SyncBatchNorm> {
  public:
   static at::Tensor forward(AutogradContext* context, const at::Tensor& input,
-                            const at::Tensor& weight, const at::Tensor& bias,
+                            const std::optional<at::Tensor>& givenWeight,
+                            const std::optional<at::Tensor>& givenBias,
                             const at::Tensor& runningMean, const at::Tensor& runningVar,
                             double momentum, double eps,
                             const c10::intrusive_ptr<GroupHolder>& holder) {
+    const at::Tensor weight = givenWeight.value_or(at::Tensor());
+    const at::Tensor bias = givenBias.value_or(at::Tensor());
     Group& group = *holder->group;
     const at::Tensor x = input.contiguous(input.suggest_memory_format());
     const bool cpu = x.is_cpu();
     const Statistics statistics =
         cpu ? gatherOnCpu(group, x, runningMean, runningVar, momentum)
             : gatherOnGpu(group, x, runningMean, runningVar, momentum, eps);
-    context->save_for_backward(
-        {x, weight, statistics.mean, statistics.spread, statistics.count});
+    context->save_for_backward({x, weight, statistics.mean, statistics.spread, statistics.count});
     context->saved_data["eps"] = eps;
     context->saved_data["group"] = c10::IValue::make_capsule(holder);
     if (x.numel() == 0) return at::empty_like(x);
@@ -180,13 +184,13 @@ class SyncBatchNorm : public torch::autograd::Function<SyncBatchNorm> {
     const auto saved = context->get_saved_variables();
     const at::Tensor &x = saved[0], &weight = saved[1];
     const Statistics statistics{saved[2], saved[3], saved[4]};
-    const auto holder = c10::static_intrusive_pointer_cast<GroupHolder>(
-        context->saved_data["group"].toCapsule());
+    const auto holder =
+        c10::static_intrusive_pointer_cast<GroupHolder>(context->saved_data["group"].toCapsule());
     const at::Tensor gradient = gradients[0].contiguous(x.suggest_memory_format());
-    const Gradients result =
-        x.is_cpu() ? backwardOnCpu(*holder->group, gradient, x, weight, statistics,
-                                   context->saved_data["eps"].toDouble())
-                   : backwardOnGpu(*holder->group, gradient, x, weight, statistics);
+    const Gradients result = x.is_cpu()
+                                 ? backwardOnCpu(*holder->group, gradient, x, weight, statistics,
+                                                 context->saved_data["eps"].toDouble())
+                                 : backwardOnGpu(*holder->group, gradient, x, weight, statistics);
     const auto ifAffine = [&](const at::Tensor& tensor) {
       return weight.defined() ? tensor.to(weight.scalar_type()) : at::Tensor();
     };
@@ -200,14 +204,16 @@ napi_value syncBatchNorm(napi_env env, napi_callback_info info) {
   return guarded(env, [&]() -> napi_value {
     const Arguments<8> arguments(env, info);
     Environment& environment = Environment::of(env);
-    const auto tensor = [&](size_t i) {
-      const int64_t slot = toInt(env, arguments[i]);
-      return slot < 0 ? at::Tensor() : environment.tensorAt(slot);
+    const auto tensor = [&](size_t i) -> at::Tensor& {
+      return environment.tensorAt(toInt(env, arguments[i]));
     };
-    const auto holder = c10::make_intrusive<GroupHolder>(
-        Distributed::of(env).groupAt(toInt(env, arguments[0])));
+    const auto ifAny = [&](size_t i) {
+      return toInt(env, arguments[i]) < 0 ? std::nullopt : std::optional<at::Tensor>(tensor(i));
+    };
+    const auto holder =
+        c10::make_intrusive<GroupHolder>(Distributed::of(env).groupAt(toInt(env, arguments[0])));
     const at::Tensor normalized =
-        SyncBatchNorm::apply(tensor(1), tensor(2), tensor(3), tensor(4), tensor(5),
+        SyncBatchNorm::apply(tensor(1), ifAny(2), ifAny(3), tensor(4), tensor(5),
                              toDouble(env, arguments[6]), toDouble(env, arguments[7]), holder);
     return fromInt(env, environment.add(normalized));
   });

@@ -118,7 +118,7 @@ export async function linearProbe(options: LinearProbeOptions, hooks: LinearProb
 
     await using batches: ProbeBatches | null = recipe.cacheFeatures
       ? await CachedBatches.create(data, told("train"), hooks.signal)
-      : shared(new CroppedBatches(data, saved?.knownBad(train.length), ranks), ranks);
+      : shared(new CroppedBatches(data, saved?.knownBad(train.length), ranks), ranks, recipe);
     if (batches === null) return result("interrupted", { steps: 0, evaluation: null, badImages: [] });
     const { stepsPerEpoch } = batches;
     const facts = {
@@ -151,6 +151,7 @@ export async function linearProbe(options: LinearProbeOptions, hooks: LinearProb
     for (let { epoch, step } = from; epoch < epochs && stop === null; epoch++, step = 0) {
       for await (using batch of batches.epoch(epoch, step)) {
         const place = { step: epoch * stepsPerEpoch + step, epoch, stepInEpoch: step };
+        ranks.beginStep(place.step);
         const done = heads.step(batch.features, batch.labels, place); // the encoder has no graph; each classifier takes its step
         recorder.step({ ...place, ...done, scale: 1, dataWaitMs: batch.waitMs }, batch.labels.length, batches.bad);
         steps++;
@@ -187,8 +188,8 @@ export async function linearProbe(options: LinearProbeOptions, hooks: LinearProb
 }
 
 /** A rank's part of the batches as the whole of them. */
-function shared(own: ProbeBatches, ranks: Ranks): ProbeBatches {
-  return ranks.size === 1 ? own : new SharedBatches(own, ranks);
+function shared(own: ProbeBatches, ranks: Ranks, { batchSize }: LinearRecipe): ProbeBatches {
+  return ranks.size === 1 ? own : new SharedBatches(own, ranks, batchSize);
 }
 
 /** Features of the validation images, which are computed when they are first asked for. */

@@ -143,6 +143,7 @@ export async function pretrain(options: PretrainOptions, hooks: PretrainHooks = 
 
         using computing = torch.openScope(); // a scope that spans an await
         guard.remember();
+        ranks.beginStep(place.step);
         const output = await forwardBackward.run(batch.views, m, computing); // moves the momentum encoder towards the base encoder
         if (output === null) {
           stop = "interrupted"; // in the middle of a step in chunks, which is then as if it had not begun

@@ -35,10 +35,12 @@ const program = new Command("exactness")
         const runs = await runRanks(job, processes);
         for (const [name, run] of runs) rows.push({ case: name, processes, ...distance(run, reference.get(name)!) });
       }
-      for (const row of rows) process.stdout.write(`${line(row)}\n`);
+      // What float32 itself is worth: how far one process in float32 is from one in float64.
+      const float32 = job.cases.map((name) => ({ case: `${name}, fp32 against fp64`, processes: 1, ...distance(reference.get(`${name}, fp32`)!, reference.get(`${name}, fp64`)!) }));
+      for (const row of [...rows, ...float32]) process.stdout.write(`${line(row)}\n`);
       const result = {
         ...describeRun("distributed-exactness", null, { steps: STEPS, images: IMAGES, batchSize: 12, backend: "gloo", transport: "loopback" }),
-        command: "npm run exactness", limit: { fp64: LIMIT }, rows,
+        command: "npm run exactness", limit: { fp64: LIMIT }, rows, float32,
       };
       process.stdout.write(json ? `${JSON.stringify(result)}\n` : `written to ${saveResult(result)}\n`);
       const far = rows.filter((row) => row.case.endsWith("fp64") && !(Math.max(row.loss, row.weights, row.learned, row.worstTensor) <= LIMIT));

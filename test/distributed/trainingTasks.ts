@@ -45,7 +45,7 @@ function batchOf({ rows, rest, dtype, channelsLast, offset = 0 }: NormCase): { x
 function normalize(each: NormCase, from: number, count: number, group: ProcessGroup | null): NormResult {
   const { x, gradient } = batchOf(each);
   const { rest, affine, dtype } = each;
-  const norm = new (rest.length === 3 ? BatchNorm2d : BatchNorm1d)(rest[0]!, { affine, momentum: 0.3 });
+  using norm = new (rest.length === 3 ? BatchNorm2d : BatchNorm1d)(rest[0]!, { affine, momentum: 0.3 });
   if (dtype === "float64") norm.to(dtype);
   if (affine) {
     torch.manualSeed(2n);

@@ -5,8 +5,10 @@ import type { RankOrder } from "./rankProcesses.js";
 
 torch.setNumThreads(1);
 
-process.once("message", async (message) => {
-  const { module, task, placement, options, argument } = message as RankOrder;
+process.once("message", (message) => void obey(message as RankOrder));
+
+async function obey(order: RankOrder): Promise<void> {
+  const { module, task, placement, options, argument } = order;
   let end: object;
   try {
     const tasks = (await import(module)) as Record<string, (group: ProcessGroup, argument: unknown) => unknown>;
@@ -17,4 +19,4 @@ process.once("message", async (message) => {
     end = { error: { name, message, facts } };
   }
   process.send!(end, () => process.exit(0));
-});
+}

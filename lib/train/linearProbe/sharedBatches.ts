@@ -8,7 +8,8 @@ import type { ProbeBatch, ProbeBatches } from "./probeBatches.js";
  * depends on the number of ranks.
  */
 export class SharedBatches implements ProbeBatches {
-  constructor(private readonly own: ProbeBatches, private readonly ranks: Ranks) {}
+  /** @param batchSize images of all ranks in a step */
+  constructor(private readonly own: ProbeBatches, private readonly ranks: Ranks, private readonly batchSize: number) {}
 
   get images(): number {
     return this.own.images;
@@ -27,10 +28,13 @@ export class SharedBatches implements ProbeBatches {
   }
 
   async *epoch(epoch: number, startStep: number): AsyncGenerator<ProbeBatch, void, undefined> {
+    let left = this.images - startStep * this.batchSize;
     for await (using batch of this.own.epoch(epoch, startStep)) {
       this.ranks.talk(this.own.bad);
-      const features = this.ranks.rowsOfAll(batch.features);
-      const labels = this.ranks.numbersOfAll(batch.labels);
+      // Where the ranks' parts of the last batch were padded to be equal, what was added comes last.
+      const labels = this.ranks.numbersOfAll(batch.labels).slice(0, left);
+      const features = this.ranks.rowsOfAll(batch.features, left);
+      left -= labels.length;
       yield { features, labels, waitMs: batch.waitMs, [Symbol.dispose]: () => features.dispose() };
     }
   }

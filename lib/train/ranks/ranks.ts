@@ -1,5 +1,6 @@
 import type { BadImage } from "../../data/index.js";
 import { GradientAverager, synchronizeBatchNorm, type ProcessGroup } from "../../distributed/index.js";
+import { native } from "../../native.js";
 import * as torch from "../../torch/index.js";
 import type { Tensor } from "../../torch/index.js";
 import type { RunFacts, Trainee } from "../runs/trainingState.js";
@@ -114,6 +115,11 @@ export class Ranks {
     this.#averager = new GradientAverager(trainee.moco.parameters().filter(({ requiresGrad }) => requiresGrad), this.group);
   }
 
+  /** Call before `forward`: messages about collectives name the step. */
+  beginStep(step: number): void {
+    if (this.group !== undefined) native.setStep(step);
+  }
+
   /** Call between `forward` and `backward`: gradients are averaged over the ranks while `backward` goes on. */
   prepare(): void {
     this.#averager?.prepare();
@@ -173,12 +179,14 @@ export class Ranks {
   /**
    * The rows of all ranks' tensors [N, ...] as [N * ranks, ...], those of each rank's first row first: the order that one process has, where
    * each rank takes every so many of its images. The caller disposes of it.
+   *
+   * @param most so many of them at most
    */
-  rowsOfAll(rows: Tensor): Tensor {
+  rowsOfAll(rows: Tensor, most = Infinity): Tensor {
     return torch.noGrad(() => torch.keep(torch.scope(() => {
       if (this.group === undefined) return rows.clone();
       const all = this.group.allGather(rows.contiguous(), "features");
-      return all.view([this.size, ...rows.shape]).transpose(0, 1).flatten(0, 1).contiguous();
+      return all.view([this.size, ...rows.shape]).transpose(0, 1).flatten(0, 1).narrow(0, 0, Math.min(most, all.shape[0]!)).clone();
     })));
   }
 
