@@ -26,7 +26,7 @@ const FULL: Extent = {
   steps: [{ batch: 32, chunks: [8, 16] }, { batch: 64, chunks: [8, 16, 32] }],
   equality: { batch: 32, chunks: [8, 12, 16] },
   batchNorm: { archs: ["resnet50", "vit_conv_small"], imageSize: 64, batch: 256, chunks: [32, 64, 128], pictures: 1024, trained: [0, 30] },
-  large: { batch: 4096, chunk: 16, files: 2048, limitGB: 12 },
+  large: { batch: 4096, chunk: 8, files: 2048, limitGB: 12 },
 };
 const QUICK: Extent = {
   imageSize: 64,
