@@ -5,7 +5,6 @@ import { GradScaler, learningRateAt, momentumAt } from "../optim/index.js";
 import type { EndEntry, KnnEntry, RunEntry, StepEntry } from "../report/index.js";
 import * as torch from "../torch/index.js";
 import { findCheckpoint, requireFreshFolder, type Position } from "./runs/checkpointFiles.js";
-import { FiniteGuard } from "./runs/finiteGuard.js";
 import { beginWith, readEncoder } from "./initialWeights.js";
 import { chooseKernels } from "./kernels.js";
 import { KnnProbe } from "./neighbours/knnProbe.js";
@@ -15,6 +14,7 @@ import {
 } from "./pretrainOptions.js";
 import { RunRecorder } from "./runs/runRecorder.js";
 import { SavedTraining, type RunFacts, type Trainee } from "./runs/trainingState.js";
+import { StepWatch } from "./stability/stepWatch.js";
 
 /** What a caller hears, and can say, while the training runs. */
 export interface PretrainHooks {
@@ -54,7 +54,7 @@ export interface PretrainResult {
  * The same options and seed give the same weights, whatever the number of workers; a run that was stopped and resumed ends with the
  * weights, to the bit, of one that was not (for the same device and number of threads; on a GPU with `deterministic`).
  *
- * @throws OptionError; the errors of images, checkpoint and model, before training begins; NonFiniteError when it diverges
+ * @throws OptionError; the errors of images, checkpoint and model, before training begins; NonFiniteError when it diverges; SpikeLimitError
  * @example
  * const { moco } = await pretrain(
  *   { data: "photos", encoder: "vit_small", optimizer: "adamw", baseLr: 1.5e-4, weightDecay: 0.1, temperature: 0.2, batchSize: 256 },
@@ -99,8 +99,8 @@ export async function pretrain(options: PretrainOptions, hooks: PretrainHooks = 
     for (const difference of saved?.compare(facts) ?? []) hooks.onWarning?.(`not as in the run that is resumed: ${difference}`);
     using optimizer = createOptimizer(moco.to(device).parameters(), recipe);
     using scaler = new GradScaler({ enabled: recipe.precision === "fp16", device });
-    using guard = new FiniteGuard(moco, scaler, recipe);
-    const trainee: Trainee = { moco, optimizer, scaler };
+    using watch = new StepWatch({ moco, optimizer, scaler }, recipe, { facts, source, warn: (warning) => recorder.warn(warning) });
+    const trainee: Trainee = { moco, optimizer, scaler, watch };
     const autocast = createAutocast(recipe);
     const start: Position = saved?.position ?? { epoch: recipe.startEpoch, step: 0 };
     for (const note of initial === null ? [] : beginWith(moco, initial)) hooks.onWarning?.(note);
@@ -127,24 +127,27 @@ export async function pretrain(options: PretrainOptions, hooks: PretrainHooks = 
         using computing = torch.openScope(); // a scope that spans an await
         const found = computing.run(() => {
           const [x1, x2] = batch.views; // each [N, 3, H, W]
-          guard.remember();
+          watch.begin(place.step);
           const output = autocast(() => moco.forward(x1, x2, m)); // moves the momentum encoder towards the base encoder
           scaler.scale(output).backward();
           scaler.unscale_(optimizer);
-          return guard.look(output);
+          return watch.look(output);
         });
         await found.arrive(); // a GPU computes meanwhile, and this thread sees to the next batches
-        const { loss, gradientNorm } = guard.judge(found, place); // throws before a weight is touched
+        const badImages = loader.bad.map(({ index }) => index);
+        const verdict = await watch.judge(found, { ...place, momentum: m, batch, badImages }); // throws before a weight is touched
         computing.run(() => {
-          scaler.step(optimizer);
-          scaler.update();
+          if (verdict.action === undefined) {
+            scaler.step(optimizer);
+            scaler.update();
+          }
           optimizer.zeroGrad(); // here, so that the next forward pass has their memory
         });
         computing.close();
 
         const { waitMs: dataWaitMs, indices } = batch;
-        recorder.step({ ...place, loss, momentum: m, gradientNorm, scale: scaler.getScale(), dataWaitMs }, indices.length, loader.bad);
-        lastLoss = loss;
+        recorder.step({ ...place, ...verdict, momentum: m, scale: scaler.getScale(), dataWaitMs }, indices.length, loader.bad);
+        lastLoss = verdict.loss;
         steps++;
         step++;
         await nextTurn(); // signals arrive in between
