@@ -225,7 +225,8 @@ export function readRunLog(path: string): RunRecord {
   const entries = parseLines(path, readText(path));
   const record: RunRecord = { runs: [], steps: [], evaluations: [], badImages: [], checkpoints: [], knn: [], warnings: [], end: null };
   for (const entry of entries) {
-    if (entry.kind !== "end") record.end = null;
+    // A checkpoint may still have been on its way to the disk when the run failed.
+    if (entry.kind !== "end" && entry.kind !== "checkpoint") record.end = null;
     switch (entry.kind) {
       case "run":
         record.runs.push(entry);

@@ -24,9 +24,11 @@ export class Snapshot {
     return new Snapshot(copyOf(valueOf(trained, step)));
   }
 
-  /** Copies what a checkpoint has. */
+  /** Copies what a checkpoint has. Dicts with text for keys come back as plain objects. */
   static of(saved: SavedSnapshot): Snapshot {
-    return new Snapshot(copyOf(saved));
+    const { step, state_dict: network, optimizer, scaler } = saved;
+    const state = new Map([...optimizer.state].map(([index, each]) => [index, each instanceof Map ? each : new Map(Object.entries<Tensor>(each))]));
+    return new Snapshot(copyOf({ step, state_dict: network, optimizer: { state, param_groups: optimizer.param_groups }, scaler }));
   }
 
   get step(): number {
@@ -82,10 +84,10 @@ function copyTensors(to: SavedSnapshot, from: SavedSnapshot): boolean {
 
 /** With copies of all tensors inside; everything else is taken as it is. */
 function copyOf<T>(value: T): T {
-  if (value instanceof Tensor) return torch.noGrad(() => torch.keep(value.detach().clone())) as T;
+  if (value instanceof Tensor) return torch.noGrad(() => torch.keep(value.clone())) as T;
   if (Array.isArray(value)) return value.map(copyOf) as T;
   if (value instanceof OrderedDict) return new OrderedDict([...value].map(([key, each]) => [key, copyOf(each)])) as T;
   if (value instanceof Map) return new Map([...value].map(([key, each]: [unknown, unknown]) => [key, copyOf(each)])) as T;
-  if (typeof value !== "object" || value === null || Object.getPrototypeOf(value) !== Object.prototype) return value;
+  if (typeof value !== "object" || value === null || ![Object.prototype, null].includes(Object.getPrototypeOf(value) as object | null)) return value;
   return Object.fromEntries(Object.entries(value).map(([key, each]) => [key, copyOf(each)])) as T;
 }
