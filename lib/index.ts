@@ -35,5 +35,8 @@ export { OptionError, type Precision } from "./train/options.js";
 export type { PretrainOptions } from "./train/pretrainOptions.js";
 export { CheckpointSaveError } from "./train/runs/checkpointFolder.js";
 export { ResumeError } from "./train/runs/resumable.js";
+export { NonFiniteError } from "./train/runs/finiteGuard.js";
+export { SpikeLimitError } from "./train/stability/spikePolicy.js";
+export { replayStep, ReplayError, type Replay, type ReplayOptions } from "./train/stability/replayStep.js";
 export { ReportFileError, writeAugmentReport, type AugmentReport } from "./report/augmentReport.js";
 export { AugmentSheetError, type AugmentSheetOptions } from "./report/augmentSheet.js";

@@ -10,24 +10,28 @@ import { counted } from "./counted.js";
 import { joinGroup } from "./joinGroup.js";
 import { addPretrainFlags, toPretrainOptions, type PretrainFlags } from "./pretrainFlags.js";
 import { defaultFolder, resumeCommand } from "./runFolder.js";
-import { asUsageError } from "./usageError.js";
+import { replay } from "./replay.js";
+import { asUsageError, UsageError } from "./usageError.js";
 
 const EXAMPLES = `
 Examples:
   $ moco pretrain photos -a vit_small -b 256 --optimizer adamw --lr 1.5e-4 --wd 0.1 --moco-t 0.2 --moco-m-cos --stop-grad-conv1
   $ moco pretrain photos --config recipe.json --out runs/first
-  $ moco pretrain photos --config recipe.json --resume runs/first`;
+  $ moco pretrain photos --config recipe.json --resume runs/first
+  $ moco pretrain --replay runs/first/failed_step_001234.pth.tar`;
 
 /** `moco pretrain DATA` */
 export function register(program: Command): void {
   const command = program
     .command("pretrain")
     .description("train an encoder on images without labels, with every flag of upstream's main_moco.py")
-    .argument("<DATA>", "folder of images (with train/ inside, a folder for each class, or flat), file list, tar shards or Parquet");
+    .argument("[DATA]", "folder of images (with train/ inside, a folder for each class, or flat), file list, tar shards or Parquet");
   addPretrainFlags(command)
     .addHelpText("after", EXAMPLES)
-    .action(async (data: string) => {
-      const { config } = command.opts<PretrainFlags>();
+    .action(async (data: string | undefined) => {
+      const { config, replay: file } = command.opts<PretrainFlags>();
+      if (file !== undefined) return replay(command.opts<PretrainFlags>(), file);
+      if (data === undefined) throw new UsageError("missing required argument 'DATA': the images to train on");
       if (config !== undefined) applyConfigFile(command, config);
       await run(data, command.opts<PretrainFlags>());
     });

@@ -24,6 +24,12 @@ export interface PretrainFlags extends Omit<TrainingFlags, "precision"> {
   keep?: number;
   keepEvery?: number;
   init?: string;
+  clipGrad?: number;
+  watch: boolean;
+  onSpike: "warn" | "skip" | "rollback";
+  spikeRatio: number;
+  rollbackSteps: number;
+  replay?: string;
   knnEvery?: number;
   knnData?: string;
   knnImages?: number;
@@ -81,6 +87,13 @@ export function addPretrainFlags(command: Command): Command {
     shared.noBackground(),
     flag("--init <file>", "begin with the encoder in a checkpoint of any kind that moco convert reads"),
     shared.stopAfter(),
+    number("--clip-grad <norm>", "shrink gradients whose norm over all weights is larger (default: never)", positive),
+    flag("--on-spike <what>", "a step whose gradient spikes: warn, skip it, or rollback to an earlier state and go on past it")
+      .choices(["warn", "skip", "rollback"]).default("warn"),
+    number("--spike-ratio <times>", "how many times its usual norm makes a gradient a spike", { least: 1 }).default(10),
+    whole("--rollback-steps <n>", "steps from one state that --on-spike rollback goes back to, to the next", 1).default(100),
+    flag("--no-watch", "read no signals of instability (gradients by layer, spread of features, accuracy)"),
+    flag("--replay <file>", "do the step again that stopped a run (failed_step_*.pth.tar), and say where it is not finite; takes no data"),
     whole("--knn-every <n>", "judge the encoder by kNN after every so many epochs, and after the last; needs labels", 1),
     flag("--knn-data <dir>", "labelled images to judge by (default: the training's own)"),
     whole("--knn-images <n>", "judge by only so many images, at random, always the same ones (default: all)", 1),
@@ -138,6 +151,11 @@ export function toPretrainOptions(data: string, flags: PretrainFlags): PretrainO
     saveInBackground: flags.saveInBackground,
     init: flags.init,
     stopAfter: flags.stopAfter,
+    clipGrad: flags.clipGrad,
+    watch: flags.watch,
+    onSpike: flags.onSpike,
+    spikeRatio: flags.spikeRatio,
+    rollbackSteps: flags.rollbackSteps,
     knnEvery: flags.knnEvery,
     knnData: flags.knnData,
     knnImages: flags.knnImages,

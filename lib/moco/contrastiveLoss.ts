@@ -12,6 +12,25 @@ export interface KeyGatherer {
 /** One process: its own keys are all there are. */
 export const singleProcess: KeyGatherer = { rank: 0, gather: (keys) => keys };
 
+/** What a loss has compared, without graph; freed when the observer returns, but for what it keeps. */
+export interface Contrast {
+  /** `[N, dim]`, of unit length. */
+  queries: Tensor;
+  /** `[N * processes, dim]`, of unit length, by rank. */
+  keys: Tensor;
+  /** `[N, N * processes]`, similarities over the temperature. */
+  logits: Tensor;
+  /** `[N]` int64: which key is the query's own. */
+  labels: Tensor;
+  /** The mean loss, a scalar. */
+  loss: Tensor;
+  /** Of this process among those whose keys were gathered. */
+  rank: number;
+}
+
+/** Sees each contrast of a step; called without autograd. */
+export type ContrastObserver = (contrast: Contrast) => void;
+
 /**
  * InfoNCE: which of all keys belongs to a query? The other images' keys of the same batch are the negatives.
  *
@@ -21,9 +40,12 @@ export const singleProcess: KeyGatherer = { rank: 0, gather: (keys) => keys };
  *
  * @param queries `[N, dim]`, any length
  * @param keys `[N, dim]`, any length, no gradient
+ * @param observer is shown what was compared
  * @returns the mean over the batch, a scalar with a graph
  */
-export function contrastiveLoss(queries: Tensor, keys: Tensor, temperature: number, gatherer: KeyGatherer = singleProcess): Tensor {
+export function contrastiveLoss(
+  queries: Tensor, keys: Tensor, temperature: number, gatherer: KeyGatherer = singleProcess, observer: ContrastObserver | null = null,
+): Tensor {
   return torch.autocast({ device: queries.device.split(":")[0], enabled: false }, () =>
     torch.scope(() => {
       const q = normalize(queries);
@@ -31,7 +53,13 @@ export function contrastiveLoss(queries: Tensor, keys: Tensor, temperature: numb
       const logits = q.matmul(k.t()).div(temperature); // [N, N * processes]
       const n = queries.shape[0];
       const labels = torch.arange(n * gatherer.rank, n * (gatherer.rank + 1), { dtype: "int64", device: queries.device }); // [N]
-      return torch.crossEntropyLoss(logits, labels).mul(2 * temperature);
+      const loss = torch.crossEntropyLoss(logits, labels).mul(2 * temperature);
+      if (observer !== null) {
+        torch.noGrad(() => torch.scope(() => {
+          observer({ queries: q.detach(), keys: k, logits: logits.detach(), labels, loss: loss.detach(), rank: gatherer.rank });
+        }));
+      }
+      return loss;
     }),
   );
 }

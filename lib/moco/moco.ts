@@ -2,7 +2,7 @@ import { createModel, Encoder, VisionTransformer, type CreateModelOptions } from
 import { Module, type LoadResult } from "../nn/index.js";
 import * as torch from "../torch/index.js";
 import type { Tensor } from "../torch/index.js";
-import { contrastiveLoss, singleProcess, type KeyGatherer } from "./contrastiveLoss.js";
+import { contrastiveLoss, singleProcess, type ContrastObserver, type KeyGatherer } from "./contrastiveLoss.js";
 import { embedViews, encodeViews, type Views } from "./encodeViews.js";
 import { headLayouts, MLPHead } from "./heads.js";
 import { updateMomentumParameters } from "./momentumUpdate.js";
@@ -39,6 +39,8 @@ export class MoCo extends Module<[x1: Tensor, x2: Tensor, momentum: number]> {
   readonly temperature: number;
   /** May be exchanged before training, where processes work together. */
   gatherer: KeyGatherer;
+  /** Is shown both contrasts of each loss: see `contrastStatistics`. Null for none. */
+  observer: ContrastObserver | null = null;
   readonly #baseParameters: Tensor[];
   readonly #momentumParameters: Tensor[];
   #equalStems: boolean;
@@ -151,7 +153,7 @@ export class MoCo extends Module<[x1: Tensor, x2: Tensor, momentum: number]> {
   }
 
   #contrast(queries: Tensor, keys: Tensor): Tensor {
-    return contrastiveLoss(queries, keys, this.temperature, this.gatherer);
+    return contrastiveLoss(queries, keys, this.temperature, this.gatherer, this.observer);
   }
 
   /**

@@ -115,6 +115,12 @@ export class GradScaler {
     this.unscaled.clear();
   }
 
+  /** Call in place of `step` and `update` where a step is not to be made though its gradients are finite: nothing counts it. */
+  discard(): void {
+    this.overflowed = null;
+    this.unscaled.clear();
+  }
+
   /** The scale in use; 1 where disabled. */
   getScale(): number {
     return this.enabled ? this.scaleNumber : 1;

@@ -31,7 +31,12 @@ export function gradientNorm(params: readonly Tensor[]): Tensor {
 /** Euclidean norm over all elements of all tensors, of no dimensions and on their device. Infinite from 1.8e19 on, where float32's squares overflow. */
 export function totalNorm(tensors: readonly Tensor[]): Tensor {
   if (tensors.length === 0) return torch.zeros([]);
-  return torch.noGrad(() => torch.scope(() => torch.linalgVectorNorm(torch.stack(torch._foreachNorm(tensors, 2)))));
+  return torch.noGrad(() => torch.scope(() => torch.linalgVectorNorm(tensorNorms(tensors))));
+}
+
+/** Euclidean norm of each tensor, `[tensors]`, on their device; at least one is given. */
+export function tensorNorms(tensors: readonly Tensor[]): Tensor {
+  return torch.noGrad(() => torch.scope(() => torch.stack(torch._foreachNorm(tensors, 2))));
 }
 
 /** Indices into `params` of those whose gradient holds a NaN or an infinity. Reads one value for each. */

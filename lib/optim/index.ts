@@ -1,5 +1,5 @@
 export { AdamW, type AdamWOptions } from "./adamw.js";
-export { checkGradients, clipGradients, gradientNorm, nonFiniteGradients, totalNorm, type GradientCheck } from "./gradients.js";
+export { checkGradients, clipGradients, gradientNorm, nonFiniteGradients, tensorNorms, totalNorm, type GradientCheck } from "./gradients.js";
 export { GradScaler, type GradScalerOptions, type GradScalerState, type ScalingState } from "./gradScaler.js";
 export { LARS, type LARSOptions } from "./lars.js";
 export {

@@ -1,6 +1,6 @@
 export { CountProgress, formatDuration, TrainingProgress, type ProgressOptions } from "./progress.js";
 export {
   readRunLog, RUN_LOG, RunLog, RunLogError,
-  type BadImageEntry, type CheckpointEntry, type EndEntry, type EvaluationEntry, type KnnEntry, type LogEntry, type RunEntry, type RunRecord,
-  type StepEntry,
+  type BadImageEntry, type CheckpointEntry, type ContrastSignals, type EndEntry, type EvaluationEntry, type KnnEntry, type LayerNorms, type LogEntry,
+  type RunEntry, type RunRecord, type StepEntry, type StepSignals, type WarningEntry,
 } from "./runLog.js";

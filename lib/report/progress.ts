@@ -87,6 +87,7 @@ export class TrainingProgress {
       `${significant(images / stepMs)} img/s`,
       `wait ${Math.round((100 * sum("dataWaitMs")) / sum("stepMs"))}%`,
       `left ${formatDuration(((lastStep - entry.step - 1) * stepMs) / 1000)}`,
+      ...(entry.signals?.alerts ?? []).map((alert) => `! ${alert}`),
     ].join("  ");
   }
 }

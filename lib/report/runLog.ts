@@ -21,6 +21,47 @@ export interface RunEntry {
   resumedFrom: string | null;
 }
 
+/** Norms of gradients by layer, from the images to the loss. */
+export interface LayerNorms {
+  /** A ViT's patch projection or convolutional stem, a ResNet's first convolution; null where it is frozen. */
+  stem: number | null;
+  /** A ViT's blocks, or those of a ResNet's stages. */
+  blocks: number[];
+  projector: number | null;
+  predictor: number | null;
+}
+
+/** How query and key features of a step compare; means over both contrasts. */
+export interface ContrastSignals {
+  /** Queries whose own key is the nearest of all, in percent. */
+  accuracy: number;
+  /** Mean cosine of queries and their own keys. */
+  positive: number;
+  /** Mean cosine of queries and all other keys. */
+  negative: number;
+  /** Standard deviation of the queries' coordinates over 1/√dim: 1 where they lie all around, 0 where all are the same (collapse). */
+  querySpread: number;
+  /** The same of the keys. */
+  keySpread: number;
+  /** Loss over that of guessing, 2·2τ·ln(keys). */
+  lossOverChance: number;
+}
+
+/** What a step of pre-training tells about its stability; docs/stability.md says what is usual. */
+export interface StepSignals {
+  /** Before clipping. Absent, as the ratios are, in a float16 step that was passed over. */
+  gradients?: LayerNorms;
+  /** The stem's norm over the median of the blocks'. Absent where the stem is frozen. */
+  stemRatio?: number;
+  /** The first block's norm over the median of the blocks'. */
+  firstBlockRatio?: number;
+  contrast?: ContrastSignals;
+  /** Distance of the encoders' parameters over the length of the base encoder's; in every tenth step. */
+  encoderDistance?: number;
+  /** What is unusual, in a few words each. */
+  alerts?: string[];
+}
+
 export interface StepEntry {
   kind: "step";
   /** Counts from 0 over the whole run. */
@@ -44,6 +85,19 @@ export interface StepEntry {
   stepMs: number;
   /** The gradient scaler's scale; 1 but in float16 training. */
   scale: number;
+  /** In pre-training that is watched. */
+  signals?: StepSignals;
+  /** Where a spike was answered otherwise than by a warning. */
+  action?: "skipped" | "rolled-back";
+}
+
+/** Something looks wrong in a training; it goes on all the same. */
+export interface WarningEntry {
+  kind: "warning";
+  step: number;
+  /** One word for the kind of trouble, such as `"collapse"`. */
+  what: string;
+  message: string;
 }
 
 /** An image that could not be read and was left out. */
@@ -111,7 +165,7 @@ export interface EndEntry {
   seconds: number;
 }
 
-export type LogEntry = RunEntry | StepEntry | BadImageEntry | CheckpointEntry | EvaluationEntry | KnnEntry | EndEntry;
+export type LogEntry = RunEntry | StepEntry | BadImageEntry | CheckpointEntry | EvaluationEntry | KnnEntry | WarningEntry | EndEntry;
 
 /** A log that cannot be read. */
 export class RunLogError extends Error {
@@ -154,6 +208,7 @@ export interface RunRecord {
   checkpoints: CheckpointEntry[];
   /** By epoch; each as it went the last time. */
   knn: KnnEntry[];
+  warnings: WarningEntry[];
   /** How the run ended, or null while it runs or where it was killed. */
   end: EndEntry | null;
 }
@@ -168,14 +223,16 @@ export interface RunRecord {
  */
 export function readRunLog(path: string): RunRecord {
   const entries = parseLines(path, readText(path));
-  const record: RunRecord = { runs: [], steps: [], evaluations: [], badImages: [], checkpoints: [], knn: [], end: null };
+  const record: RunRecord = { runs: [], steps: [], evaluations: [], badImages: [], checkpoints: [], knn: [], warnings: [], end: null };
   for (const entry of entries) {
-    if (entry.kind !== "end") record.end = null;
+    // A checkpoint may still have been on its way to the disk when the run failed.
+    if (entry.kind !== "end" && entry.kind !== "checkpoint") record.end = null;
     switch (entry.kind) {
       case "run":
         record.runs.push(entry);
         // A run that was killed is resumed from its last checkpoint; what came after that was lost.
         record.steps = record.steps.filter(({ step }) => step < entry.firstStep);
+        record.warnings = record.warnings.filter(({ step }) => step < entry.firstStep);
         record.evaluations = record.evaluations.filter(({ epoch }) => (epoch + 1) * entry.stepsPerEpoch <= entry.firstStep);
         record.knn = record.knn.filter(({ epoch }) => (epoch + 1) * entry.stepsPerEpoch <= entry.firstStep);
         break;
@@ -184,6 +241,7 @@ export function readRunLog(path: string): RunRecord {
       case "badImage": record.badImages.push(entry); break;
       case "checkpoint": record.checkpoints.push(entry); break;
       case "knn": record.knn.push(entry); break;
+      case "warning": record.warnings.push(entry); break;
       case "end": record.end = entry; break;
     }
   }

@@ -249,10 +249,43 @@ function unknownOperator(name: string): string {
   return `libtorch has no operator '${name}'; the nearest names are ${nearest.join(", ")}`;
 }
 
+/** Sees a call of an operator from TypeScript, once it is done. */
+export type OperatorObserver = (name: string, args: readonly unknown[], result: unknown) => void;
+
+let observer: OperatorObserver | null = null;
+
+/**
+ * Shows an observer every operator that is called while `fn` runs, by its ATen name; not those that the observer calls itself, nor those that
+ * libtorch calls inside another or in backward.
+ *
+ * @example torch.observeOperators((name, _, result) => console.log(name, result), () => model.forward(images));
+ */
+export function observeOperators<T>(observe: OperatorObserver, fn: () => T): T {
+  const outer = observer;
+  observer = (...call) => {
+    const own = observer;
+    observer = null;
+    try {
+      observe(...call);
+    } finally {
+      observer = own;
+    }
+  };
+  try {
+    return fn();
+  } finally {
+    observer = outer;
+  }
+}
+
 /** The operator of an ATen name (`layer_norm`) as a function; it is looked up at the first call. */
 export function bind(name: string): OperatorFunction {
   let operator: Operator | undefined;
-  return (...args) => (operator ??= new Operator(name)).call(args);
+  return (...args) => {
+    const result = (operator ??= new Operator(name)).call(args);
+    if (observer !== null) observer(name, args, result);
+    return result;
+  };
 }
 
 /**

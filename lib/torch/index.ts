@@ -6,7 +6,7 @@ export {
   setBackendFlags, deviceMemory, resetPeakDeviceMemory, releaseDeviceMemory, type BackendFlags, type DeviceMemory,
 } from "./backend.js";
 export { tensor, fromTypedArray, fromBytes, setData, storageOf, type TensorData, type TensorOptions } from "./creation.js";
-export { op, type OperatorFunction } from "./dispatch.js";
+export { observeOperators, op, type OperatorFunction, type OperatorObserver } from "./dispatch.js";
 export { isDevice, type Device } from "./device.js";
 export * from "./dtype.js";
 export { TorchError, DeviceUnavailableError, DisposedTensorError } from "./errors.js";

@@ -6,7 +6,6 @@ import type { EndEntry, KnnEntry, RunEntry, StepEntry } from "../report/index.js
 import * as torch from "../torch/index.js";
 import { chunkedLoading, computingType, createForwardBackward } from "./forwardBackward.js";
 import { findCheckpoint, requireFreshFolder, type Position } from "./runs/checkpointFiles.js";
-import { FiniteGuard } from "./runs/finiteGuard.js";
 import { beginWith, readEncoder } from "./initialWeights.js";
 import { chooseKernels } from "./kernels.js";
 import { isJudgementDue, KnnProbe } from "./neighbours/knnProbe.js";
@@ -16,6 +15,7 @@ import {
 import { Ranks } from "./ranks/ranks.js";
 import { RunRecorder } from "./runs/runRecorder.js";
 import { SavedTraining, type RunFacts, type Trainee } from "./runs/trainingState.js";
+import { StepWatch } from "./stability/stepWatch.js";
 
 /** What a caller hears, and can say, while the training runs. */
 export interface PretrainHooks {
@@ -55,7 +55,7 @@ export interface PretrainResult {
  * The same options and seed give the same weights, whatever the number of workers; a run that was stopped and resumed ends with the
  * weights, to the bit, of one that was not (for the same device and number of threads; on a GPU with `deterministic`).
  *
- * @throws OptionError; the errors of images, checkpoint and model, before training begins; NonFiniteError when it diverges
+ * @throws OptionError; the errors of images, checkpoint and model, before training begins; NonFiniteError when it diverges; SpikeLimitError
  * @example
  * const { moco } = await pretrain(
  *   { data: "photos", encoder: "vit_small", optimizer: "adamw", baseLr: 1.5e-4, weightDecay: 0.1, temperature: 0.2, batchSize: 256 },
@@ -109,8 +109,10 @@ export async function pretrain(options: PretrainOptions, hooks: PretrainHooks = 
     };
     using optimizer = createOptimizer(moco.to(device).to(computingType(recipe)).parameters(), recipe);
     using scaler = new GradScaler({ enabled: recipe.precision === "fp16", device });
-    using guard = new FiniteGuard(moco, scaler, recipe);
-    const trainee: Trainee = { moco, optimizer, scaler };
+    using watch = new StepWatch({ moco, optimizer, scaler }, ranks.leads ? recipe : { ...recipe, out: null }, {
+      facts, source, warn: (warning) => recorder.warn(warning),
+    });
+    const trainee: Trainee = { moco, optimizer, scaler, watch };
     await ranks.lead(() => {
       for (const difference of saved?.compare(facts) ?? []) hooks.onWarning?.(`not as in the run that is resumed: ${difference}`);
       for (const note of initial === null ? [] : beginWith(moco, initial)) hooks.onWarning?.(note);
@@ -142,7 +144,7 @@ export async function pretrain(options: PretrainOptions, hooks: PretrainHooks = 
         const place = { step: epoch * stepsPerEpoch + step, epoch, stepInEpoch: step, lr };
 
         using computing = torch.openScope(); // a scope that spans an await
-        guard.remember();
+        watch.begin(place.step);
         ranks.beginStep(place.step);
         const output = await forwardBackward.run(batch.views, m, computing); // moves the momentum encoder towards the base encoder
         if (output === null) {
@@ -152,21 +154,24 @@ export async function pretrain(options: PretrainOptions, hooks: PretrainHooks = 
         }
         const found = computing.run(() => {
           scaler.unscale_(optimizer);
-          return guard.look(ranks.agree(output, loader.bad)); // the same numbers on all ranks, so the same verdict
+          return watch.look(output, (numbers) => ranks.agree(numbers, loader.bad)); // the same numbers on all ranks, so the same verdict
         });
         await found.arrive(); // a GPU computes meanwhile, and this thread sees to the next batches
-        const { loss, gradientNorm } = guard.judge(found, place); // throws before a weight is touched
+        const badImages = loader.bad.map(({ index }) => index);
+        const verdict = await watch.judge(found, { ...place, momentum: m, batch, badImages }); // throws before a weight is touched
         computing.run(() => {
-          scaler.step(optimizer);
-          scaler.update();
+          if (verdict.action === undefined) {
+            scaler.step(optimizer);
+            scaler.update();
+          }
           optimizer.zeroGrad(); // here, so that the next forward pass has their memory
         });
         computing.close();
 
         const bad = ranks.settle(loader.bad);
         const images = batch.indices.length * ranks.size;
-        recorder.step({ ...place, loss, momentum: m, gradientNorm, scale: scaler.getScale(), dataWaitMs: batch.waitMs }, images, bad);
-        lastLoss = loss;
+        recorder.step({ ...place, ...verdict, momentum: m, scale: scaler.getScale(), dataWaitMs: batch.waitMs }, images, bad);
+        lastLoss = verdict.loss;
         steps++;
         step++;
         await nextTurn(); // signals arrive in between

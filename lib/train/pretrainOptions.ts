@@ -10,6 +10,7 @@ import type { Position } from "./runs/checkpointFiles.js";
 import {
   OptionError, requireOneOf, requirePrecision, requireRange, requireWhole, resolveDevice, type Precision, type TrainingOptions,
 } from "./options.js";
+import { spikeAnswers, type OnSpike } from "./stability/spikePolicy.js";
 
 export type OptimizerName = "lars" | "adamw";
 
@@ -109,6 +110,19 @@ export interface PretrainOptions extends TrainingOptions {
    * only rank 0 needs checkpoints and writes. Default: this process alone.
    */
   group?: ProcessGroup;
+  /** Shrink the gradients where their norm over all parameters is above this, as `torch.nn.utils.clip_grad_norm_` does. Default: don't. */
+  clipGrad?: number;
+  /** Read the signals of instability in every step, log them and warn; see docs/stability.md. Default true. */
+  watch?: boolean;
+  /**
+   * What becomes of a step whose gradient spikes: it is made and warned of, left out (`"skip"`), or the run goes on from an earlier state
+   * without it (`"rollback"`). Default `"warn"`.
+   */
+  onSpike?: OnSpike;
+  /** How many times its usual norm makes a gradient a spike. Default 10. */
+  spikeRatio?: number;
+  /** Steps from one state that a rollback goes back to, to the next. Default 100. */
+  rollbackSteps?: number;
 
   /** Judge the encoder by kNN after every so many epochs, and after the last one. Needs labels. Default: don't. */
   knnEvery?: number;
@@ -174,6 +188,11 @@ export function resolveOptions(options: PretrainOptions) {
     keepEvery: options.keepEvery ?? null,
     saveInBackground: options.saveInBackground ?? true,
     stopAfter: options.stopAfter ?? null,
+    clipGrad: options.clipGrad ?? null,
+    watch: options.watch ?? true,
+    onSpike: options.onSpike ?? ("warn" as const),
+    spikeRatio: options.spikeRatio ?? 10,
+    rollbackSteps: options.rollbackSteps ?? 100,
     knnEvery: options.knnEvery ?? null,
     knnData: options.knnData ?? null,
     knnImages: options.knnImages ?? null,
@@ -213,6 +232,13 @@ export function resolveOptions(options: PretrainOptions) {
   }
   if (precision !== "fp64") requirePrecision(precision, device);
   else if (knnEvery !== null) throw new OptionError("precision fp64 is for comparing trainings, and knnEvery judges in lower ones; leave one of them out");
+  if (given.clipGrad !== null) requireRange("clipGrad", given.clipGrad, Number.MIN_VALUE, Number.MAX_VALUE);
+  requireOneOf("onSpike", given.onSpike, spikeAnswers);
+  requireRange("spikeRatio", given.spikeRatio, 1, Number.MAX_VALUE);
+  requireWhole("rollbackSteps", given.rollbackSteps, 1);
+  if (!given.watch && given.onSpike !== "warn") {
+    throw new OptionError(`onSpike is "${given.onSpike}", and watch is false, so that no spike is seen; leave out one of them (--no-watch, --on-spike)`);
+  }
   return given;
 }
 
@@ -224,7 +250,13 @@ export function trainingFacts(recipe: Recipe, encoder: Encoder): Record<string, 
   ] as const;
   const options = Object.fromEntries(names.map((name) => [name, recipe[name]]));
   const numHeads = encoder instanceof VisionTransformer ? encoder.numHeads : undefined;
-  return JSON.parse(JSON.stringify({ ...options, encoder: { numHeads } })) as Record<string, unknown>;
+  // What is not asked for stays out, so that a checkpoint from before there was such an option does not differ.
+  const { clipGrad, onSpike, spikeRatio, rollbackSteps } = recipe;
+  const stability = {
+    clipGrad: clipGrad ?? undefined,
+    ...(onSpike === "warn" ? {} : { onSpike, spikeRatio, ...(onSpike === "rollback" ? { rollbackSteps } : {}) }),
+  };
+  return JSON.parse(JSON.stringify({ ...options, ...stability, encoder: { numHeads } })) as Record<string, unknown>;
 }
 
 /** The optimiser that a recipe asks for. It gets all parameters, frozen ones too: their places number its saved state. */

@@ -12,5 +12,6 @@ export const benchmarks: Readonly<Record<string, Benchmark>> = {
   serve: async (options) => (await import("./serve.js")).benchmarkServe(options),
   step: async (options) => (await import("./step.js")).benchmarkStep(options),
   "step-gpu": async (options) => (await import("./stepGpu.js")).benchmarkStepGpu(options),
+  watch: async (options) => (await import("./watch.js")).benchmarkWatch(options),
 };
 export { saveResult } from "./result.js";

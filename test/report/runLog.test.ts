@@ -31,6 +31,7 @@ test("what is written is read", async () => {
     write(path, [
       run(0), step(0), step(1), { kind: "badImage", path: "a.jpg", reason: "torn" },
       { kind: "checkpoint", file: "checkpoint_0000.pth.tar", steps: 3, stallMs: 12, totalMs: 345 },
+      { kind: "warning", step: 1, what: "collapse", message: "the features collapse" },
       knn(0), { kind: "end", reason: "finished", seconds: 3 },
     ]);
     expect(readRunLog(path)).toEqual({
@@ -40,6 +41,7 @@ test("what is written is read", async () => {
       badImages: [{ kind: "badImage", path: "a.jpg", reason: "torn" }],
       checkpoints: [{ kind: "checkpoint", file: "checkpoint_0000.pth.tar", steps: 3, stallMs: 12, totalMs: 345 }],
       knn: [knn(0)],
+      warnings: [{ kind: "warning", step: 1, what: "collapse", message: "the features collapse" }],
       end: { kind: "end", reason: "finished", seconds: 3 },
     });
   });
@@ -48,13 +50,15 @@ test("what is written is read", async () => {
 test("a resumed run does the lost steps again; a torn line is passed over", async () => {
   await withFolder({}, async (folder) => {
     const path = join(folder, "log.jsonl");
-    write(path, [run(0), step(0), step(1), step(2), knn(0), step(3, 77), knn(1, 77)]);
+    const warning = (number: number): LogEntry => ({ kind: "warning", step: number, what: "chance", message: `of ${number}` });
+    write(path, [run(0), step(0), step(1), warning(1), step(2), knn(0), step(3, 77), warning(3), knn(1, 77)]);
     appendFileSync(path, '{"kind":"step","st');
     expect(readRunLog(path).steps).toHaveLength(4);
     write(path, [run(3), step(3), step(4), step(5), knn(1)]);
     const record = readRunLog(path);
     expect(record.steps.map(({ step, loss }) => [step, loss])).toEqual([[0, 0], [1, 1], [2, 2], [3, 3], [4, 4], [5, 5]]);
     expect(record.knn).toEqual([knn(0), knn(1)]);
+    expect(record.warnings).toEqual([warning(1)]);
     expect([record.runs.length, record.end]).toEqual([2, null]);
   });
 });

@@ -90,7 +90,7 @@ describe("each check", () => {
   test.each([NaN, Infinity])("refuses the loss %p", (value) => {
     withGuard((guard) => {
       expect(() => guard.check(torch.tensor(value), place)).toThrow(`the loss is ${value}`);
-      expect(guard.check(torch.tensor(4.5), place)).toEqual({ loss: 4.5, gradientNorm: 0 });
+      expect(guard.check(torch.tensor(4.5), place)).toMatchObject({ loss: 4.5, gradientNorm: 0, gradientNorms: new Map(), further: [] });
     });
   });
 
@@ -112,7 +112,7 @@ describe("each check", () => {
   test("in float16 a gradient may overflow while there is scale left", () => {
     withGuard((guard, moco) => {
       setGradient(moco, "base_encoder.norm.weight", Infinity);
-      expect(guard.check(torch.tensor(1), place)).toEqual({ loss: 1, gradientNorm: Infinity });
+      expect(guard.check(torch.tensor(1), place)).toMatchObject({ loss: 1, gradientNorm: Infinity });
     }, 65536);
     withGuard((guard, moco) => {
       setGradient(moco, "base_encoder.norm.weight", Infinity);
@@ -120,15 +120,18 @@ describe("each check", () => {
     }, 1);
   });
 
-  test("gives back the statistics that the refused step's forward pass has changed", () => {
+  test("gives back the statistics and the momentum encoder that the refused step's forward pass has changed", () => {
     withGuard((guard, moco) => {
       guard.remember();
-      const before = moco.namedBuffers().map(([, buffer]) => buffer.toArray());
+      torch.noGrad(() => moco.baseEncoder.parameters().forEach((parameter) => parameter.add_(0.1)));
+      const state = (): unknown[] => [...moco.stateDict().values()].map((tensor) => tensor.toArray());
+      const before = state();
       const view = torch.full([4, 3, 16, 16], NaN);
       const loss = moco.forward(view, view, 0.99);
       expect(nonFiniteKeys(moco).length).toBeGreaterThan(0);
+      expect(state()).not.toEqual(before);
       expect(() => guard.check(loss, place)).toThrow(NonFiniteError);
-      expect(moco.namedBuffers().map(([, buffer]) => buffer.toArray())).toEqual(before);
+      expect(state()).toEqual(before);
       expect(nonFiniteKeys(moco)).toEqual([]);
     });
   });

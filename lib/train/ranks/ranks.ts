@@ -30,7 +30,7 @@ export class Ranks {
   readonly size: number;
   #averager: GradientAverager | null = null;
   #bad: SharedBadImages | null = null;
-  /** Of the step that is being computed, over all ranks: [mean loss, ranks that want to stop, bad images found]. */
+  /** Of the step that is being computed, over all ranks: [share that wants to stop, bad images found, the step's numbers...]. */
   #said: Tensor | null = null;
   #stop = false;
   #waits = 0;
@@ -131,21 +131,26 @@ export class Ranks {
   }
 
   /**
-   * Tells the others of this rank's step: its loss, and whether it wants to stop.
+   * Tells the others of this rank's step: what it has found in its part of the batch, and whether it wants to stop.
    *
-   * @param loss of this rank's part of the batch
-   * @returns that of the whole batch
+   * @param numbers such as the loss, of any shapes
+   * @returns their means over the ranks
    */
-  agree(loss: Tensor, bad: readonly BadImage[]): Tensor {
-    if (this.group === undefined) return loss;
-    const { device } = loss;
-    const said = torch.noGrad(() => {
-      const words = torch.tensor([this.options.signal?.aborted ? 1 : 0, this.#bad!.news(bad)], undefined, { dtype: "float64", device });
-      return torch.keep(torch.cat([loss.detach().to("float64").reshape([1]), words]));
-    });
+  agree(numbers: readonly Tensor[], bad: readonly BadImage[]): Tensor[] {
+    if (this.group === undefined) return [...numbers];
+    const said = torch.noGrad(() => torch.scope(() => {
+      const words = torch.tensor([this.options.signal?.aborted ? 1 : 0, this.#bad!.news(bad)], undefined, { dtype: "float64" });
+      const device = numbers[0]?.device ?? "cpu";
+      return torch.keep(torch.cat([words.to(device), ...numbers.map((each) => each.detach().to("float64").reshape([-1]))]));
+    }));
     this.group.allReduce_(said, "mean", "loss");
     this.#said = said;
-    return said.select(0, 0);
+    let at = 2;
+    return numbers.map(({ shape }) => {
+      const length = shape.reduce((product, size) => product * size, 1);
+      at += length;
+      return said.narrow(0, at - length, length).reshape([...shape]);
+    });
   }
 
   /**
@@ -157,7 +162,7 @@ export class Ranks {
    */
   settle(bad: BadImage[]): BadImage[] {
     if (this.group === undefined || this.#said === null) return bad;
-    const [, stop, news] = Array.from(this.#said.data(), Number) as [number, number, number];
+    const [stop, news] = Array.from(this.#said.data(), Number) as [number, number];
     this.#said.dispose();
     this.#said = null;
     this.#stop = stop > 0;
@@ -172,7 +177,7 @@ export class Ranks {
   /** {@link agree} and {@link settle} at once, where there is no loss to tell. */
   talk(bad: readonly BadImage[]): void {
     if (this.group === undefined) return;
-    torch.scope(() => this.agree(torch.zeros([]), bad));
+    this.agree([], bad);
     this.settle([...bad]);
   }
 

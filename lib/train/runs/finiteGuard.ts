@@ -2,7 +2,7 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import { MoCo } from "../../moco/index.js";
 import { VisionTransformer } from "../../models/index.js";
 import type { AnyModule } from "../../nn/index.js";
-import { gradientNorm, nonFiniteGradients, totalNorm, type GradScaler } from "../../optim/index.js";
+import { nonFiniteGradients, tensorNorms, totalNorm, type GradScaler } from "../../optim/index.js";
 import * as torch from "../../torch/index.js";
 import type { StreamEvent, Tensor } from "../../torch/index.js";
 
@@ -17,6 +17,8 @@ export class NonFiniteError extends Error {
     readonly step: number,
     /** Counts from 0. */
     readonly epoch: number,
+    /** File from which `replayStep` does the step again; null where none was written. */
+    readonly replay: string | null = null,
   ) {
     super(message);
   }
@@ -47,17 +49,37 @@ const LARGEST_UPDATE = 1e31;
 /** Parameters named in a message. */
 const NAMED = 3;
 
-/** Loss, norm of the gradients and norm of the weights, which the device is still computing. */
+/** What is found out about a step, in the order in which it is read. */
+export interface FindingsLayout {
+  /** Parameters that have a gradient. */
+  gradients: readonly string[];
+  /** Numbers that the guard does not look at. */
+  further: number;
+}
+
+export interface FoundNumbers {
+  loss: number;
+  gradientNorm: number;
+  weightNorm: number;
+  /** Norm of each gradient, by its parameter's name. */
+  gradientNorms: ReadonlyMap<string, number>;
+  further: readonly number[];
+}
+
+/**
+ * Loss, norm of the gradients and norm of the weights, norm of each gradient and what else belongs to a step, which the device is still
+ * computing. Every number is a mean over the batch or the same in all processes, so that the mean over processes is that of the whole batch.
+ */
 export class Findings {
-  readonly #values: Tensor; // [3]
+  readonly #values: Tensor; // [3 + gradients + further]
   readonly #done: StreamEvent | null;
 
-  /** @param values [3], on their device */
-  constructor(values: Tensor) {
-    const { device, dtype } = values;
+  /** @param values on their device */
+  constructor(values: Tensor, private readonly layout: FindingsLayout) {
+    const { device, dtype, shape } = values;
     const stream = torch.currentStream(device);
     const waits = stream.handle !== null;
-    this.#values = torch.keep(waits ? torch.empty([3], { dtype, pinMemory: true }).copy_(values, true) : values);
+    this.#values = torch.keep(waits ? torch.empty(shape, { dtype, pinMemory: true }).copy_(values, true) : values);
     this.#done = waits ? stream.record() : null;
   }
 
@@ -66,13 +88,16 @@ export class Findings {
     while (this.#done?.query() === false) await nextTurn();
   }
 
-  /** The three numbers; holds the thread where they have not arrived. The findings are used up then. */
-  take(): [loss: number, gradientNorm: number, weightNorm: number] {
+  /** The numbers; holds the thread where they have not arrived. The findings are used up then. */
+  take(): FoundNumbers {
     this.#done?.synchronize();
     this.#done?.dispose();
     const numbers = Array.from(this.#values.data(), Number);
     this.#values.dispose();
-    return numbers as [number, number, number];
+    const { gradients, further } = this.layout;
+    const [loss, gradientNorm, weightNorm] = numbers as [number, number, number];
+    const gradientNorms = new Map(gradients.map((name, i) => [name, numbers[3 + i]!]));
+    return { loss, gradientNorm, weightNorm, gradientNorms, further: further > 0 ? numbers.slice(-further) : [] };
   }
 }
 
@@ -80,14 +105,14 @@ export class Findings {
  * Keeps values that are not finite out of a network that is trained: MoCo's two encoders, or a classifier.
  *
  * The order of a step makes that possible: the momentum encoder moves, inside `forward`, towards base weights that the step before left
- * finite; the base weights change only after loss and gradients have been looked at. What does change too early are the running statistics
- * of BatchNorm, which `forward` updates: they are remembered before and put back when the step is refused.
+ * finite; the base weights change only after loss and gradients have been looked at. What `forward` changes too early, the momentum encoder
+ * and the running statistics of BatchNorm, is remembered before and put back when the step is refused: such a step leaves no trace.
  */
 export class FiniteGuard {
   readonly #parameters: Tensor[] = [];
   readonly #names: string[] = [];
   /** Each kind of number by itself: a copy of many tensors of one dtype is one kernel on a GPU, of mixed ones a kernel each. */
-  readonly #statistics: readonly (readonly Tensor[])[];
+  readonly #moved: readonly (readonly Tensor[])[];
   readonly #remembered: readonly (readonly Tensor[])[];
   readonly #learnsPatches: boolean;
 
@@ -100,43 +125,58 @@ export class FiniteGuard {
     const baseEncoder = network instanceof MoCo ? network.baseEncoder : null;
     this.#learnsPatches =
       baseEncoder instanceof VisionTransformer && baseEncoder.patchEmbed.parameters().some((parameter) => parameter.requiresGrad);
-    const buffers = network.namedBuffers().map(([, buffer]) => buffer);
-    this.#statistics = [...new Set(buffers.map(({ dtype }) => dtype))].map((dtype) => buffers.filter((buffer) => buffer.dtype === dtype));
-    this.#remembered = torch.noGrad(() => this.#statistics.map((group) => group.map((buffer) => torch.keep(buffer.clone()))));
+    const moved = network.namedBuffers().map(([, buffer]) => buffer);
+    if (network instanceof MoCo) moved.push(...network.momentumEncoder.parameters());
+    this.#moved = [...new Set(moved.map(({ dtype }) => dtype))].map((dtype) => moved.filter((each) => each.dtype === dtype));
+    this.#remembered = torch.noGrad(() => this.#moved.map((group) => group.map((each) => torch.keep(each.clone()))));
   }
 
   /** Call before `forward`. */
   remember(): void {
-    this.#copy(this.#remembered, this.#statistics);
+    this.#copy(this.#remembered, this.#moved);
+  }
+
+  /** Puts back what `forward` has changed since `remember`. */
+  undo(): void {
+    this.#copy(this.#moved, this.#remembered);
   }
 
   /**
-   * Call between `backward` and the optimiser's step, with gradients that are no longer scaled: loss, norm of the gradients and norm of the
-   * weights are on their way then, in one read, the only one of a step.
+   * Call between `backward` and the optimiser's step, with gradients that are no longer scaled: what is to be known about the step is on its
+   * way then, in one read, the only one of a step.
+   *
+   * @param further numbers of no or one dimension that are read along
    */
-  look(output: Tensor): Findings {
+  look(output: Tensor, further: readonly Tensor[] = []): Findings {
     const { device } = output;
     return torch.noGrad(() => torch.scope(() => {
+      const named = this.#parameters.flatMap((parameter, i) => (parameter.grad === null ? [] : [{ gradient: parameter.grad, name: this.#names[i]! }]));
+      const norms = named.length === 0 ? torch.zeros([0], { device }) : tensorNorms(named.map(({ gradient }) => gradient)).to(device);
       // The 2-norm of the weights, because it is read 15 times faster than the largest magnitude.
-      const norms = [gradientNorm(this.#parameters), totalNorm(this.#parameters)].map((norm) => norm.to(device));
-      return new Findings(torch.stack([output.detach(), ...norms]));
+      const whole = torch.stack([output.detach(), torch.linalgVectorNorm(norms), totalNorm(this.#parameters).to(device)]);
+      const rest = further.map((numbers) => numbers.to(device).reshape([-1]));
+      const values = torch.cat([whole, norms, ...rest]);
+      return new Findings(values, {
+        gradients: named.map(({ name }) => name), further: rest.reduce((count, { shape }) => count + shape[0]!, 0),
+      });
     }));
   }
 
   /**
-   * Judges what {@link look} has found. Returns the loss and the gradients' norm.
+   * Judges what {@link look} has found, and returns it.
    *
    * In float16 a gradient that overflowed under the scale is no fault: the scaler passes over that step and takes a smaller scale, so only
    * one that overflows without any scale left stops the run.
    *
    * @throws NonFiniteError
    */
-  judge(findings: Findings, place: StepPlace): { loss: number; gradientNorm: number } {
-    const [loss, norm, weights] = findings.take();
+  judge(findings: Findings, place: StepPlace): FoundNumbers {
+    const found = findings.take();
+    const { loss, gradientNorm: norm, weightNorm: weights } = found;
     if (!Number.isFinite(loss)) throw this.#refuse("loss", `the loss is ${loss}`, place);
     const nonFinite = Number.isFinite(norm) ? [] : nonFiniteGradients(this.#parameters);
     if (nonFinite.length > 0) {
-      if (this.scaler.getScale() > 1) return { loss, gradientNorm: norm };
+      if (this.scaler.getScale() > 1) return found;
       const named = nonFinite.slice(0, NAMED).map((index) => this.#names[index]).join(", ");
       const more = nonFinite.length > NAMED ? ` and ${nonFinite.length - NAMED} more` : "";
       throw this.#refuse("gradient", `the gradient of ${named}${more} is not finite`, place);
@@ -145,11 +185,11 @@ export class FiniteGuard {
       const norms = `weights of norm ${weights.toPrecision(3)} and gradients of norm ${norm.toPrecision(3)}`;
       throw this.#refuse("update", `${norms} would overflow in the next update`, place);
     }
-    return { loss, gradientNorm: norm };
+    return found;
   }
 
   /** Looks and judges at once: holds the thread until the device is done. @throws NonFiniteError */
-  check(output: Tensor, place: StepPlace): { loss: number; gradientNorm: number } {
+  check(output: Tensor, place: StepPlace): FoundNumbers {
     return this.judge(this.look(output), place);
   }
 
@@ -162,7 +202,7 @@ export class FiniteGuard {
   }
 
   #refuse(what: NonFiniteError["what"], finding: string, place: StepPlace): NonFiniteError {
-    this.#copy(this.#statistics, this.#remembered);
+    this.undo();
     const { step, epoch, stepInEpoch, lr } = place;
     const message =
       `Step ${step} (number ${stepInEpoch} of epoch ${epoch}, all counted from 0): ${finding}. ` +

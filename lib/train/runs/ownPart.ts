@@ -1,5 +1,6 @@
 import type { PythonFloat } from "../../checkpoint/index.js";
 import { Tensor } from "../../torch/index.js";
+import type { SavedSnapshot } from "../stability/snapshot.js";
 import { ResumeError } from "./resumable.js";
 
 /** What the weights of a run depend on and its tensors do not tell. Plain values, so that PyTorch reads them too. */
@@ -32,6 +33,10 @@ export interface OwnPart {
   image_size?: [number, number];
   /** Whether losses were scaled, so that the scaler's state means something. Absent in older files, whose state is empty where not. */
   scaled?: boolean;
+  /** Of a pre-training that is watched: what is usual in it. See `StepWatch`. */
+  stability?: string;
+  /** Of one that goes back at spikes: the state to go back to. */
+  rollback?: SavedSnapshot;
   /** Of a training with labels: the highest acc@1 so far, in percent, exactly. */
   best_acc1?: number | PythonFloat;
   /** Of a training with labels: names of the classes, in the order of the classifier's outputs. */
@@ -60,6 +65,7 @@ export function readOwnPart(path: string, checkpoint: Record<string, unknown>): 
     step: isCount(part.step),
     bad_images: Array.isArray(bad) && bad.every(isCount),
     rng_state: random instanceof Tensor && random.dtype === "uint8" && random.ndim === 1,
+    stability: part.stability === undefined || isJson(part.stability),
     "facts.arch": typeof facts.arch === "string",
     "facts.seed": isCount(facts.seed),
     "facts.images": isCount(facts.images),
@@ -79,4 +85,13 @@ export function readOwnPart(path: string, checkpoint: Record<string, unknown>): 
 
 function isCount(value: unknown): value is number {
   return Number.isSafeInteger(value) && (value as number) >= 0;
+}
+
+function isJson(value: unknown): boolean {
+  if (typeof value !== "string") return false;
+  try {
+    return typeof JSON.parse(value) === "object";
+  } catch {
+    return false;
+  }
 }

@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import type { BadImage } from "../../data/index.js";
-import { RUN_LOG, RunLog, type EndEntry, type KnnEntry, type RunEntry, type StepEntry } from "../../report/index.js";
+import { RUN_LOG, RunLog, type EndEntry, type KnnEntry, type RunEntry, type StepEntry, type WarningEntry } from "../../report/index.js";
 import { packageRoot } from "../../setup/packageRoot.js";
 import * as torch from "../../torch/index.js";
 import type { Position } from "./checkpointFiles.js";
@@ -90,6 +90,12 @@ export class RunRecorder {
       this.hooks.onBadImage?.(image);
     }
     this.#badImages = bad.length;
+  }
+
+  /** Something looks wrong in the training. */
+  warn(warning: Omit<WarningEntry, "kind">): void {
+    this.#log?.write({ kind: "warning", ...warning });
+    this.hooks.onWarning?.(warning.message);
   }
 
   /**

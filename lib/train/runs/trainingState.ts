@@ -8,6 +8,7 @@ import type { Position } from "./checkpointFiles.js";
 import { OWN_FORMAT, OWN_KEY, readOwnPart, type OwnPart, type RunFacts } from "./ownPart.js";
 import { resumableParts, ResumeError, type ResumableParts } from "./resumable.js";
 import { runDifferences } from "./runDifferences.js";
+import type { SavedWatch } from "../stability/stepWatch.js";
 
 export { ResumeError, type RunFacts };
 
@@ -16,6 +17,8 @@ export interface Trainee {
   moco: MoCo;
   optimizer: Optimizer;
   scaler: GradScaler;
+  /** What is known about the steps so far, where they are watched. */
+  watch?: { readonly saved: SavedWatch; restore(saved: SavedWatch): void };
 }
 
 /** What a checkpoint of ours holds: upstream's keys and our own part. */
@@ -37,7 +40,7 @@ export interface TrainingStateValue {
  * `moco_v3_run.rng_state` (uint8): the surrounding scope frees it, or the caller disposes of it.
  */
 export function trainingStateValue(
-  { moco, optimizer, scaler }: Trainee, position: Position, facts: RunFacts, badImages: readonly number[],
+  { moco, optimizer, scaler, watch }: Trainee, position: Position, facts: RunFacts, badImages: readonly number[],
 ): TrainingStateValue {
   return {
     // The epoch that upstream's --resume begins with. Of an unfinished one it has to do the beginning again.
@@ -50,6 +53,7 @@ export function trainingStateValue(
       format: OWN_FORMAT, ...position, facts, bad_images: [...badImages].sort((a, b) => a - b), rng_state: torch.getRngState(),
       num_heads: moco.baseEncoder instanceof VisionTransformer ? moco.baseEncoder.numHeads : null,
       scaled: scaler.enabled,
+      ...watch?.saved,
     },
   };
 }
@@ -114,7 +118,7 @@ export class SavedTraining {
    * @returns what the file does not have and so begins anew, in words; empty for a checkpoint of ours that goes on in its own precision
    * @throws StateDictError or OptimizerStateError where it does not fit
    */
-  restore({ moco, optimizer, scaler }: Trainee): string[] {
+  restore({ moco, optimizer, scaler, watch }: Trainee): string[] {
     const afresh: string[] = [];
     moco.loadStateDict(this.parts.network);
     if (this.parts.optimizer === null) afresh.push("the optimiser, without the moments of earlier steps (the file has no optimiser state)");
@@ -122,6 +126,7 @@ export class SavedTraining {
     if (this.parts.scaler !== null && this.own?.scaled !== false) scaler.loadStateDict(this.parts.scaler);
     else if (scaler.enabled) afresh.push(`the loss scale, at ${scaler.getScale()} (the file has none)`);
     if (this.position === null) afresh.push("the epochs, and with them the schedules (the file has no epoch; --start-epoch gives one)");
+    if (this.own !== null) watch?.restore(this.own);
     if (this.own !== null) torch.setRngState(this.own.rng_state);
     else afresh.push("the random numbers, so the order of images and their crops follow this run's seed (the file keeps none)");
     return afresh;
