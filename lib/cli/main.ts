@@ -3,7 +3,8 @@ import { existsSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { Command, CommanderError } from "commander";
 import pc from "picocolors";
-import { readConfig } from "../config.js";
+import { launched, readConfig } from "../config.js";
+import { holdLifeline } from "../distributed/launch/lifeline.js";
 import { UsageError } from "./usageError.js";
 
 /**
@@ -16,7 +17,8 @@ export interface CommandFile {
 }
 
 const COMMANDS = [
-  "setup", "doctor", "demo", "pretrain", "lincls", "finetune", "knn", "embed", "search", "dedup", "convert", "inspect", "report", "bench",
+  "setup", "doctor", "demo", "pretrain", "lincls", "finetune", "launch", "knn", "embed", "search", "dedup", "convert", "inspect", "report",
+  "bench",
 ] as const;
 
 const EXIT_FAILED = 1;
@@ -85,4 +87,5 @@ process.stdout.on("error", (error: NodeJS.ErrnoException) => {
   if (error.code !== "EPIPE") throw error;
   process.exit(0);
 });
+if (launched()) holdLifeline();
 process.exitCode = await main(process.argv.slice(2));
