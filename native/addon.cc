@@ -12,5 +12,7 @@ NAPI_MODULE_INIT() {
   moco::registerStream(env, exports);
   moco::registerFileRead(env, exports);
   moco::registerImage(env, exports);
+  moco::registerDistributed(env, exports);
+  moco::registerWatchdog(env, exports);
   return exports;
 }

@@ -17,7 +17,10 @@ constexpr int kBeatsInLimit = 15;
 constexpr milliseconds kLongestInterval{2000};
 constexpr milliseconds kShortestInterval{50};
 // How long the main thread may take to end by itself once no collective can end any more.
-constexpr milliseconds kLastWords{3000};
+// A collective that broke asks first, for some seconds, who is still there.
+constexpr milliseconds kLastWords{7000};
+// How long a process that has the store waits for the others to be done with it.
+constexpr milliseconds kFarewell{5000};
 // A main thread counts as hanging when it is silent so many times as long as ever in this training.
 constexpr int kPatience = 10;
 constexpr const char* kDone = "done";
@@ -202,7 +205,7 @@ void Watchdog::sayDone(c10d::Store& store) {
   store.set(keys.beat(options.rank), std::string(kDone));
   if (!options.hostsStore) return;
   // The store ends with this process: the others have to be done with it first.
-  const auto end = Clock::now() + options.limit;
+  const auto end = Clock::now() + kFarewell;
   for (int other = 0; other < options.size && Clock::now() < end;) {
     if (store.check({keys.beat(other)}) && store.get_to_str(keys.beat(other)) == kDone) {
       other++;
@@ -216,7 +219,7 @@ void Watchdog::stop() {
   std::unique_lock<std::mutex> lock(mutex);
   stopping = true;
   changed.notify_all();
-  const milliseconds patience = options.hostsStore ? options.limit : milliseconds(1000);
+  const milliseconds patience = options.hostsStore ? kFarewell : milliseconds(1000);
   changed.wait_for(lock, patience, [this] { return done; });
 }
 

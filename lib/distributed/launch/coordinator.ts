@@ -1,4 +1,5 @@
 import { createServer, type AddressInfo, type Server, type Socket } from "node:net";
+import { exitCodeOf } from "./exitCodes.js";
 import { Link } from "./link.js";
 import { PROTOCOL, tellFailure, type CoordinatorMessage, type Failure, type MemberMessage } from "./messages.js";
 
@@ -113,7 +114,7 @@ export class Coordinator {
     const member = this.#members.get(node)!;
     if (message.type === "interrupted") {
       this.#interrupted = true;
-      if (this.#phase === "gathering") this.#end(128 + (message.signal === "SIGINT" ? 2 : 15), `${message.signal} before all machines were here`);
+      if (this.#phase === "gathering") this.#end(exitCodeOf(message.signal), `${message.signal} before all machines were here`);
       return;
     }
     if (!("generation" in message) || message.generation !== this.#generation) return;
@@ -169,7 +170,7 @@ export class Coordinator {
     const { code, signal, victim } = failure;
     const verdict = victim ? this.options.store.verdict(this.#key) : null;
     const reason = verdict?.what ?? tellFailure(failure);
-    return { reason, code: signal === null ? code ?? EXIT_FAILED : 128 + (SIGNAL_NUMBERS[signal] ?? 0) };
+    return { reason, code: signal === null ? code ?? EXIT_FAILED : exitCodeOf(signal) };
   }
 
   #gather(): void {
@@ -218,6 +219,3 @@ export class Coordinator {
 export function generationKey(run: string, generation: number): string {
   return `${run}/${generation}`;
 }
-
-/** For exit codes as shells give them. */
-const SIGNAL_NUMBERS: Record<string, number> = { SIGHUP: 1, SIGINT: 2, SIGQUIT: 3, SIGILL: 4, SIGABRT: 6, SIGBUS: 7, SIGFPE: 8, SIGKILL: 9, SIGSEGV: 11, SIGTERM: 15 };

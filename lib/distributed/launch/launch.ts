@@ -2,12 +2,10 @@ import { randomBytes } from "node:crypto";
 import { availableParallelism } from "node:os";
 import { childEnvironment } from "../../config.js";
 import { Coordinator, type LaunchStore } from "./coordinator.js";
+import { EXIT_PEER_FAILED } from "./exitCodes.js";
 import { Member } from "./member.js";
 import type { Generation } from "./messages.js";
 import { Workers } from "./workers.js";
-
-/** A process noticed that another one had died or hung: "temporary failure", as sysexits.h calls it. Trying again is what helps. */
-export const EXIT_PEER_FAILED = 75;
 
 export interface LaunchOptions {
   /** What each process runs, and the words that are the same at every start. */

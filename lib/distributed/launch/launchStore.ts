@@ -11,9 +11,9 @@ const TIMEOUT_MS = 60_000;
 export async function openLaunchStore(): Promise<LaunchStore> {
   const [store, port] = await native.openStore("127.0.0.1", 0, true, TIMEOUT_MS);
   return {
-    port: port!,
-    accuse: (generation, rank, what) => native.accuse(store!, generation, rank, what),
-    verdict: (generation) => native.verdict(store!, generation),
-    close: () => native.closeStore(store!),
+    port,
+    accuse: (generation, rank, what) => native.accuse(store, generation, rank, what),
+    verdict: (generation) => native.verdict(store, generation),
+    close: () => native.closeStore(store),
   };
 }

@@ -1,5 +1,6 @@
 import { connect } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
+import { exitCodeOf } from "./exitCodes.js";
 import { Link } from "./link.js";
 import { PROTOCOL, type CoordinatorMessage, type Generation, type MemberMessage } from "./messages.js";
 import { Workers, type WorkerEnd } from "./workers.js";
@@ -56,7 +57,7 @@ export class Member {
         return;
       }
       socket.destroy();
-      if (this.#interrupted !== null) return this.#settle(128 + (this.#interrupted === "SIGINT" ? 2 : 15));
+      if (this.#interrupted !== null) return this.#settle(exitCodeOf(this.#interrupted));
       if (performance.now() > until) {
         const remedy = "start moco launch with --node-rank 0 there, and let the firewall pass the port";
         this.options.log(`machine 0 cannot be reached at ${address}:${port} (${problem.message}); ${remedy}`);

@@ -1,5 +1,5 @@
 /** Launches small programs in place of trainings, and looks at what becomes of them. */
-import { spawn, type ChildProcess } from "node:child_process";
+import { spawn, spawnSync, type ChildProcess } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { launch, type LaunchOptions } from "../../../lib/distributed/launch/launch.js";
 import type { LaunchStore } from "../../../lib/distributed/launch/coordinator.js";
@@ -27,13 +27,10 @@ export async function launchScript(
   return { code, log, store };
 }
 
+/** Not a zombie, which only waits for its parent to ask how it ended. */
 export function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch {
-    return false;
-  }
+  const { stdout } = spawnSync("ps", ["-o", "stat=", "-p", String(pid)], { encoding: "utf8" });
+  return stdout.trim() !== "" && !stdout.trim().startsWith("Z");
 }
 
 /** The same in a process of its own, which signals can be sent to. */
