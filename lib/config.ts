@@ -21,6 +21,11 @@ export interface Config {
   readonly checkCollectives: boolean;
   /** `MOCO_DEBUG=1`: stack traces of failed commands. */
   readonly debug: boolean;
+  /**
+   * `MOCO_WATCHDOG_SECONDS`: after how many seconds without a sign of life a process that trains with others, or a machine, counts as dead.
+   * Default 30; 0 switches the watchdog off.
+   */
+  readonly watchdogSeconds: number;
 }
 
 type Environment = Record<string, string | undefined>;
@@ -45,6 +50,7 @@ export function readConfig(environment: Environment = process.env): Config {
     socketInterface: (environment.MOCO_SOCKET_IFNAME || environment.GLOO_SOCKET_IFNAME || "").split(",")[0] || null,
     checkCollectives: readSwitch(environment, "MOCO_CHECK_COLLECTIVES") ?? false,
     debug: readSwitch(environment, "MOCO_DEBUG") ?? false,
+    watchdogSeconds: readSeconds(environment, "MOCO_WATCHDOG_SECONDS") ?? 30,
   };
 }
 
@@ -53,6 +59,15 @@ export function readConfig(environment: Environment = process.env): Config {
  */
 export function childEnvironment(changes: Environment = {}): NodeJS.ProcessEnv {
   return { ...process.env, ...changes };
+}
+
+let launchedHere: boolean | null = null;
+
+/** Whether `moco launch` has started this process (`MOCO_LAUNCHED`). What this process starts is started by no launcher. */
+export function launched(): boolean {
+  launchedHere ??= readSwitch(process.env, "MOCO_LAUNCHED") ?? false;
+  delete process.env.MOCO_LAUNCHED;
+  return launchedHere;
 }
 
 /**
@@ -114,6 +129,14 @@ function readSwitch(environment: Environment, name: string): boolean | null {
   if (["1", "true", "yes", "on"].includes(value)) return true;
   if (["0", "false", "no", "off"].includes(value)) return false;
   throw new ConfigError(`${name}=${environment[name]} is neither on nor off; set it to 1 or 0, or unset it`);
+}
+
+function readSeconds(environment: Environment, name: string): number | null {
+  const text = environment[name]?.trim();
+  if (!text) return null;
+  const value = Number(text);
+  if (value === 0 || (value >= 1 && value <= 86_400)) return value;
+  throw new ConfigError(`${name}=${environment[name]} is no number of seconds from 1 to 86400; set it to one, to 0 for none, or unset it`);
 }
 
 function userCacheFolder(environment: Environment): string {

@@ -106,6 +106,17 @@ export interface Native {
   setStep(step: number): void;
   activity(): [step: number, collective: string, running: boolean];
   setCollectiveError(makeError: (facts: CollectiveFacts) => Error): void;
+  // The watchdog of processes that train together (watchdogBinding.cc)
+  startWatchdog(
+    host: string, port: number, generation: string, rank: number, size: number, hostsStore: boolean, storeOwner: string, limitMs: number,
+    firstPatienceMs: number,
+  ): unknown;
+  turnWatchdog(watchdog: unknown): void;
+  stopWatchdog(watchdog: unknown): void;
+  watchdogCosts(watchdog: unknown): [rounds: number, cpuSeconds: number];
+  accuse(store: number, generation: string, rank: number, what: string): void;
+  verdict(store: number, generation: string): { rank: number; what: string } | null;
+  endWithParent(): void;
   // Files (fileRead.cc)
   /** Not there on Windows, nor where Node.js keeps its zlib to itself. */
   readChecked?(file: number, bytes: Uint8Array, position: number, crc: number): Promise<[bytesRead: number, crc: number]>;

@@ -14,6 +14,8 @@ class Activity {
 
   // The step of training, or -1 before the first; JavaScript says it.
   std::atomic<int64_t> step{-1};
+  // Operators that the main thread, which alone writes it, has called: it lives.
+  std::atomic<uint64_t> calls{0};
 
   struct Collective {
     std::string name;  // the one that runs, or ran last: "gradients", "batch norm", "keys", ...

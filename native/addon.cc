@@ -13,6 +13,7 @@ NAPI_MODULE_INIT() {
   moco::registerFileRead(env, exports);
   moco::registerImage(env, exports);
   moco::registerDistributed(env, exports);
+  moco::registerWatchdog(env, exports);
   moco::registerReducer(env, exports);
   moco::registerSyncBatchNorm(env, exports);
   return exports;

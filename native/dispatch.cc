@@ -173,6 +173,8 @@ napi_value call(napi_env env, napi_callback_info info) {
   return guarded(env, [&]() -> napi_value {
     const Arguments<2> arguments(env, info);
     Environment& environment = Environment::of(env);
+    auto& calls = environment.activity->calls;
+    calls.store(calls.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
     int32_t id = -1;
     napi_get_value_int32(env, arguments[0], &id);
     const Operator& op = environment.operators.at(id);

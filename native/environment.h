@@ -139,6 +139,7 @@ void registerStream(napi_env env, napi_value exports);
 void registerFileRead(napi_env env, napi_value exports);
 void registerImage(napi_env env, napi_value exports);
 void registerDistributed(napi_env env, napi_value exports);
+void registerWatchdog(napi_env env, napi_value exports);
 void registerReducer(napi_env env, napi_value exports);
 void registerSyncBatchNorm(napi_env env, napi_value exports);
 

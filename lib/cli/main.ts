@@ -3,7 +3,9 @@ import { existsSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { Command, CommanderError } from "commander";
 import pc from "picocolors";
-import { readConfig } from "../config.js";
+import { launched, readConfig } from "../config.js";
+import { EXIT_PEER_FAILED } from "../distributed/launch/exitCodes.js";
+import { holdLifeline } from "../distributed/launch/lifeline.js";
 import { UsageError } from "./usageError.js";
 
 /**
@@ -16,13 +18,14 @@ export interface CommandFile {
 }
 
 const COMMANDS = [
-  "setup", "doctor", "demo", "pretrain", "lincls", "finetune", "knn", "embed", "search", "dedup", "convert", "inspect", "report", "bench",
+  "setup", "doctor", "demo", "pretrain", "lincls", "finetune", "launch", "knn", "embed", "search", "dedup", "convert", "inspect", "report",
+  "bench",
 ] as const;
 
 const EXIT_FAILED = 1;
 const EXIT_USAGE = 2;
 
-/** Runs a command line (without `node` and the script) and answers its exit code: 0, 1 (failed) or 2 (wrong usage). */
+/** Runs a command line (without `node` and the script) and answers its exit code: 0, 1 (failed), 2 (wrong usage) or 75 (a peer failed). */
 export async function main(args: readonly string[]): Promise<number> {
   const program = new Command("moco")
     .description("MoCo v3: train image encoders on unlabelled images, evaluate and use them")
@@ -68,6 +71,8 @@ function explain(error: unknown): number {
   const { message, stack } = error instanceof Error ? error : new Error(String(error));
   process.stderr.write(`${pc.red("error:")} ${message}\n`);
   if (error instanceof UsageError) return EXIT_USAGE;
+  // By its name: its class needs libtorch.
+  if (error instanceof Error && error.name === "CollectiveError") return EXIT_PEER_FAILED;
   if (debugWanted()) process.stderr.write(`${stack}\n`);
   return EXIT_FAILED;
 }
@@ -85,4 +90,5 @@ process.stdout.on("error", (error: NodeJS.ErrnoException) => {
   if (error.code !== "EPIPE") throw error;
   process.exit(0);
 });
+if (launched()) holdLifeline();
 process.exitCode = await main(process.argv.slice(2));

@@ -7,6 +7,7 @@ import { checkPlacement, PlacementError, type Backend, type Placement } from "./
 import { meet } from "./rendezvous.js";
 import { RendezvousError } from "./errors.js";
 import { Store } from "./store.js";
+import { Watchdog } from "./watchdog.js";
 
 export type Reduction = "sum" | "mean" | "max" | "min";
 
@@ -17,6 +18,8 @@ export interface JoinOptions {
   joinTimeoutMs?: number;
   /** What makes NCCL, from the addon for CUDA; for the backend `"nccl"`. */
   cudaBackend?: unknown;
+  /** Without a sign of life for so long another process counts as dead; 0: nobody watches. Default: `MOCO_WATCHDOG_SECONDS`, or 30. */
+  watchdogSeconds?: number;
 }
 
 /**
@@ -35,16 +38,19 @@ export class ProcessGroup {
   readonly backend: Backend;
   readonly placement: Placement;
   readonly store: Store;
+  /** Watches over the others, and is watched by them. Null where nobody watches. */
+  readonly watchdog: Watchdog | null;
   readonly #check = readConfig().checkCollectives;
   #handle: number | null;
 
-  private constructor(placement: Placement, store: Store, handle: number) {
+  private constructor(placement: Placement, store: Store, handle: number, watchdogSeconds: number | undefined) {
     this.rank = placement.rank;
     this.size = placement.worldSize;
     this.backend = placement.backend;
     this.placement = placement;
     this.store = store;
     this.#handle = handle;
+    this.watchdog = Watchdog.start(placement, watchdogSeconds);
   }
 
   /**
@@ -71,7 +77,7 @@ export class ProcessGroup {
       try {
         const connectTimeoutMs = Math.max(1000, end - Date.now());
         const handle = await native.createGroup(store.handle(), rank, worldSize, connectTimeoutMs, timeoutMs, address, cudaBackend);
-        return new ProcessGroup(placement, store, handle);
+        return new ProcessGroup(placement, store, handle, options.watchdogSeconds);
       } catch (error) {
         throw new RendezvousError(
           `rank ${rank} of ${worldSize} met the others at ${masterAddress}:${masterPort}, but could not connect to all of them from ${address}: ` +
@@ -153,6 +159,7 @@ export class ProcessGroup {
   /** Leaves the group: peers that still wait for this rank get an error. Calling it again does nothing. */
   close(): void {
     if (this.#handle === null) return;
+    this.watchdog?.dispose();
     native.closeGroup(this.#handle);
     this.#handle = null;
     this.store.close();
