@@ -13,6 +13,8 @@ export interface Config {
   readonly python: string | null;
   /** `MOCO_CUDA=1` or `0`: fetch libtorch with or without CUDA. Default (`null`): with it where an NVIDIA driver is found. */
   readonly cuda: boolean | null;
+  /** `CUDA_HOME` or `CUDA_PATH`: a CUDA toolkit whose headers may serve. */
+  readonly cudaHome: string | null;
   /** `MOCO_QUIET=1`: no progress output. */
   readonly quiet: boolean;
   /** `MOCO_DEBUG=1`: stack traces of failed commands. */
@@ -36,6 +38,7 @@ export function readConfig(environment: Environment = process.env): Config {
     cache: folder("MOCO_CACHE") ?? join(userCacheFolder(environment), "moco-v3"),
     python: environment.MOCO_PYTHON || null,
     cuda: readSwitch(environment, "MOCO_CUDA"),
+    cudaHome: folder("CUDA_HOME") ?? folder("CUDA_PATH"),
     quiet: readSwitch(environment, "MOCO_QUIET") ?? false,
     debug: readSwitch(environment, "MOCO_DEBUG") ?? false,
   };

@@ -16,6 +16,7 @@ export interface PretrainFlags extends TrainingFlags {
   imageSize: number;
   patchSize?: number;
   augment: "cpu" | "gpu";
+  cudaGraph: boolean;
   images?: number;
   shuffleBuffer?: number;
   saveEvery: SaveInterval;
@@ -60,6 +61,7 @@ export function addPretrainFlags(command: Command): Command {
     shared.device(),
     shared.precision("of the forward pass (default: fp16 on a GPU, as upstream, fp32 on the CPU)"),
     shared.deterministic(),
+    flag("--no-cuda-graph", "on a GPU: launch kernels one by one, not a step's as one graph"),
     whole("--image-size <pixels>", "side of the square views", 1).default(224),
     whole("--patch-size <pixels>", "side of a ViT's patches (default: 16)", 1),
     shared.threads(),
@@ -117,6 +119,7 @@ export function toPretrainOptions(data: string, flags: PretrainFlags): PretrainO
     device: deviceOf(flags),
     precision: flags.precision,
     deterministic: flags.deterministic,
+    cudaGraph: flags.cudaGraph,
     seed: flags.seed,
     threads: flags.threads,
     workers: flags.workers,

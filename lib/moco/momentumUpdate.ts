@@ -8,5 +8,6 @@ import type { Tensor } from "../torch/index.js";
  * frozen patch projection) stays equal bit for bit, where the textbook form drifts by a rounding each step.
  */
 export function updateMomentumParameters(momentumParameters: readonly Tensor[], baseParameters: readonly Tensor[], momentum: number): void {
+  if (momentum === 1) return; // they stay where they are
   torch.noGrad(() => torch._foreachLerp_(momentumParameters, baseParameters, 1 - momentum));
 }

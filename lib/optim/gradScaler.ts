@@ -73,14 +73,20 @@ export class GradScaler {
   /** Divides an optimiser's gradients by the scale in place and notes non-finite ones. `step` does it where it was not called. */
   unscale_(optimizer: AnyOptimizer): void {
     if (!this.enabled || this.unscaled.has(optimizer)) return;
-    this.unscaled.add(optimizer);
-    this.overflowed = null;
+    this.markUnscaled(optimizer);
     torch.noGrad(() =>
       torch.scope(() => {
         const gradients = optimizer.parameters().flatMap((param) => (param.grad === null ? [] : [param.grad]));
         if (gradients.length > 0) torch._ampForeachNonFiniteCheckAndUnscale_(gradients, this.foundInf, this.inverseTensor);
       }),
     );
+  }
+
+  /** Says that an optimiser's gradients were divided already, by an `unscale_` that was recorded in a graph and replayed. */
+  markUnscaled(optimizer: AnyOptimizer): void {
+    if (!this.enabled || this.unscaled.has(optimizer)) return;
+    this.unscaled.add(optimizer);
+    this.overflowed = null;
   }
 
   /**

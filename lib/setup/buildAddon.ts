@@ -5,6 +5,7 @@ import { createRequire } from "node:module";
 import { availableParallelism } from "node:os";
 import { dirname, join, relative } from "node:path";
 import { type Config, childEnvironment } from "../config.js";
+import { findCudaHeaders, wantsCudaAddon } from "./cudaHeaders.js";
 import { BuildError } from "./errors.js";
 import { installCommand } from "./installCommand.js";
 import { withLock } from "./lock.mjs";
@@ -20,9 +21,12 @@ export interface BuildOptions {
   readonly out?: string;
   /** Build even what is up to date: libraries that CMake looks for may have come or gone. Default: false. */
   readonly rebuild?: boolean;
+  /** Build the CUDA addon too, if CUDA's headers are found. Default: where there is a driver, `MOCO_CUDA` asks for it, or it was built before. */
+  readonly cuda?: boolean;
 }
 
 const ADDONS = ["moco.node", "moco_loader.node"];
+export const CUDA_ADDON = "moco_cuda.node";
 // Torch's headers need this much memory for each file that is compiled at the same time.
 const BYTES_PER_COMPILER = 1.5e9;
 const LINES_SHOWN = 30;
@@ -33,6 +37,13 @@ export function isAddonFresh(libtorch: LibtorchLocation, { root = packageRoot, o
   return ADDONS.every((each) => existsSync(join(folder, each))) && readStamp(folder) === fingerprint(libtorch, root);
 }
 
+/** CUDA's headers where its addon is wanted: empty where it is not, or they were not found. */
+function cudaIncludes(config: Config, libtorch: LibtorchLocation, folder: string, wanted: boolean | undefined): readonly string[] {
+  if (!(wanted ?? (wantsCudaAddon(config) || existsSync(join(folder, CUDA_ADDON))))) return [];
+  const headers = findCudaHeaders(config, libtorch);
+  return "includeDirs" in headers ? headers.includeDirs : [];
+}
+
 /**
  * Builds the addon for a libtorch with cmake-js, unless it is up to date. Needs no network: Node-API's headers are a package.
  *
@@ -40,14 +51,17 @@ export function isAddonFresh(libtorch: LibtorchLocation, { root = packageRoot, o
  */
 export async function buildAddon(config: Config, libtorch: LibtorchLocation, options: BuildOptions = {}): Promise<void> {
   const { root = packageRoot, out = join(root, "build"), rebuild = false } = options;
-  if (!rebuild && isAddonFresh(libtorch, options)) return;
+  const folder = join(out, "Release");
+  const includes = cudaIncludes(config, libtorch, folder, options.cuda);
+  const isFresh = (): boolean => isAddonFresh(libtorch, options) && (includes.length === 0 || existsSync(join(folder, CUDA_ADDON)));
+  if (!rebuild && isFresh()) return;
   const onWait = (holder: string): void => say(config, `Waiting for the build that ${holder} has begun`);
   const build = async (): Promise<void> => {
-    if (!rebuild && isAddonFresh(libtorch, options)) return;
-    const folder = join(out, "Release");
+    if (!rebuild && isFresh()) return;
     mkdirSync(folder, { recursive: true });
     // Gone while the addon is being built, so that nobody loads half a file.
     rmSync(join(folder, "moco.stamp"), { force: true });
+    rmSync(join(folder, CUDA_ADDON), { force: true });
     const stamp = fingerprint(libtorch, root);
     assertCMake();
     const log = join(out, "addon.log");
@@ -56,6 +70,7 @@ export async function buildAddon(config: Config, libtorch: LibtorchLocation, opt
       `--CDMOCO_TORCH_INCLUDE=${libtorch.includeDirs.join(";")}`,
       `--CDMOCO_TORCH_LIB=${libtorch.libDir}`,
       `--CDMOCO_TORCH_VERSION=${libtorch.version}`,
+      `--CDMOCO_CUDA_INCLUDE=${includes.join(";")}`,
     ];
     const place = ["--directory", root, "--out", out];
     const progress = startProgress(config, `Building the addon for libtorch ${libtorch.version}`, 100, "steps");
@@ -74,7 +89,7 @@ export async function buildAddon(config: Config, libtorch: LibtorchLocation, opt
       progress.end();
     }
     if (failure !== null) throw explain(failure, log);
-    for (const each of ADDONS) {
+    for (const each of includes.length > 0 ? [...ADDONS, CUDA_ADDON] : ADDONS) {
       if (!existsSync(join(folder, each))) throw new BuildError(`The build ended without ${join(folder, each)}; its output is in ${log}`);
     }
     writeFileSync(join(folder, "moco.stamp"), `${stamp}\n`);

@@ -14,6 +14,7 @@ import {
   createOptimizer, isSaveDue, randomSeed, resolveOptions, trainingFacts, type PretrainOptions,
 } from "./pretrainOptions.js";
 import { RunRecorder } from "./runs/runRecorder.js";
+import { createStepGraph } from "./runs/stepGraph.js";
 import { SavedTraining, type RunFacts, type Trainee } from "./runs/trainingState.js";
 
 /** What a caller hears, and can say, while the training runs. */
@@ -101,6 +102,7 @@ export async function pretrain(options: PretrainOptions, hooks: PretrainHooks = 
     using scaler = new GradScaler({ enabled: recipe.precision === "fp16", device });
     using guard = new FiniteGuard(moco, scaler, recipe);
     const trainee: Trainee = { moco, optimizer, scaler };
+    using graph = createStepGraph(moco, recipe, hooks.onWarning);
     const autocast = createAutocast(recipe);
     const start: Position = saved?.position ?? { epoch: recipe.startEpoch, step: 0 };
     for (const note of initial === null ? [] : beginWith(moco, initial)) hooks.onWarning?.(note);
@@ -126,12 +128,16 @@ export async function pretrain(options: PretrainOptions, hooks: PretrainHooks = 
 
         using computing = torch.openScope(); // a scope that spans an await
         const found = computing.run(() => {
-          const [x1, x2] = batch.views; // each [N, 3, H, W]
-          guard.remember();
-          const output = autocast(() => moco.forward(x1, x2, m)); // moves the momentum encoder towards the base encoder
-          scaler.scale(output).backward();
-          scaler.unscale_(optimizer);
-          return guard.look(output);
+          moco.updateMomentumEncoder(m); // towards the base encoder
+          const measured = graph.run(batch.views, ([x1, x2]) => { // each [N, 3, H, W]
+            guard.remember();
+            const output = autocast(() => moco.forward(x1, x2, 1)); // the momentum encoder stays, having moved already
+            scaler.scale(output).backward();
+            scaler.unscale_(optimizer);
+            return guard.measure(output);
+          });
+          scaler.markUnscaled(optimizer);
+          return guard.send(measured);
         });
         await found.arrive(); // a GPU computes meanwhile, and this thread sees to the next batches
         const { loss, gradientNorm } = guard.judge(found, place); // throws before a weight is touched

@@ -81,6 +81,11 @@ export interface PretrainOptions extends TrainingOptions {
    * drift apart by roundings; the CPU always repeats itself. Default false.
    */
   deterministic?: boolean;
+  /**
+   * On a GPU, launch each step's forward and backward pass as one CUDA graph, which gives the same weights in less time where a step has few
+   * images; it needs the CUDA addon, and goes without where that is not there. Default true; nothing changes on the CPU.
+   */
+  cudaGraph?: boolean;
 
   /** A checkpoint of ours or of upstream's to go on from, or the folder of a run for its latest. */
   resume?: string;
@@ -141,6 +146,7 @@ export function resolveOptions(options: PretrainOptions) {
     device,
     precision: options.precision ?? (device === "cpu" ? "fp32" : "fp16"),
     deterministic: options.deterministic ?? false,
+    cudaGraph: (options.cudaGraph ?? true) && device !== "cpu",
     seed: options.seed ?? null,
     threads: options.threads ?? null,
     // Upstream's 0 means the training's own process; here there is always a thread.

@@ -115,11 +115,21 @@ export class FiniteGuard {
    * weights are on their way then, in one read, the only one of a step.
    */
   look(output: Tensor): Findings {
+    return torch.scope(() => this.send(this.measure(output)));
+  }
+
+  /** Begins to read what {@link measure} gave. */
+  send(measured: Tensor): Findings {
+    return torch.noGrad(() => torch.scope(() => new Findings(measured)));
+  }
+
+  /** The numbers that {@link look} reads, [3] on the output's device: work for that device only, which can be recorded. */
+  measure(output: Tensor): Tensor {
     const { device } = output;
     return torch.noGrad(() => torch.scope(() => {
       // The 2-norm of the weights, because it is read 15 times faster than the largest magnitude.
       const norms = [gradientNorm(this.#parameters), totalNorm(this.#parameters)].map((norm) => norm.to(device));
-      return new Findings(torch.stack([output.detach(), ...norms]));
+      return torch.stack([output.detach(), ...norms]);
     }));
   }
 
