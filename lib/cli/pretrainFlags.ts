@@ -16,7 +16,7 @@ export interface PretrainFlags extends TrainingFlags {
   imageSize: number;
   patchSize?: number;
   augment: "cpu" | "gpu";
-  cudaGraph: boolean;
+  cudaGraph?: boolean;
   images?: number;
   shuffleBuffer?: number;
   saveEvery: SaveInterval;
@@ -61,7 +61,7 @@ export function addPretrainFlags(command: Command): Command {
     shared.device(),
     shared.precision("of the forward pass (default: fp16 on a GPU, as upstream, fp32 on the CPU)"),
     shared.deterministic(),
-    flag("--no-cuda-graph", "on a GPU: launch kernels one by one, not a step's as one graph"),
+    flag("--cuda-graph", "on a GPU: launch a step's kernels as one CUDA graph, which is for steps of few images"),
     whole("--image-size <pixels>", "side of the square views", 1).default(224),
     whole("--patch-size <pixels>", "side of a ViT's patches (default: 16)", 1),
     shared.threads(),

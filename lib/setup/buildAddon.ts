@@ -53,7 +53,11 @@ export async function buildAddon(config: Config, libtorch: LibtorchLocation, opt
   const { root = packageRoot, out = join(root, "build"), rebuild = false } = options;
   const folder = join(out, "Release");
   const includes = cudaIncludes(config, libtorch, folder, options.cuda);
-  const isFresh = (): boolean => isAddonFresh(libtorch, options) && (includes.length === 0 || existsSync(join(folder, CUDA_ADDON)));
+  // The stamp also names the sources whose CUDA part did not build here: it is not tried again by itself.
+  const failed = join(folder, "moco_cuda.failed");
+  const triedInVain = (): boolean => options.cuda !== true && readOrNull(failed) === readStamp(folder);
+  const isFresh = (): boolean =>
+    isAddonFresh(libtorch, options) && (includes.length === 0 || existsSync(join(folder, CUDA_ADDON)) || triedInVain());
   if (!rebuild && isFresh()) return;
   const onWait = (holder: string): void => say(config, `Waiting for the build that ${holder} has begun`);
   const build = async (): Promise<void> => {
@@ -61,21 +65,21 @@ export async function buildAddon(config: Config, libtorch: LibtorchLocation, opt
     mkdirSync(folder, { recursive: true });
     // Gone while the addon is being built, so that nobody loads half a file.
     rmSync(join(folder, "moco.stamp"), { force: true });
-    rmSync(join(folder, CUDA_ADDON), { force: true });
+    for (const each of [join(folder, CUDA_ADDON), failed]) rmSync(each, { force: true });
     const stamp = fingerprint(libtorch, root);
     assertCMake();
     const log = join(out, "addon.log");
     rmSync(log, { force: true });
-    const definitions = [
+    const definitions = (cuda: readonly string[]): string[] => [
       `--CDMOCO_TORCH_INCLUDE=${libtorch.includeDirs.join(";")}`,
       `--CDMOCO_TORCH_LIB=${libtorch.libDir}`,
       `--CDMOCO_TORCH_VERSION=${libtorch.version}`,
-      `--CDMOCO_CUDA_INCLUDE=${includes.join(";")}`,
+      `--CDMOCO_CUDA_INCLUDE=${cuda.join(";")}`,
     ];
     const place = ["--directory", root, "--out", out];
     const progress = startProgress(config, `Building the addon for libtorch ${libtorch.version}`, 100, "steps");
-    const run = (command: string): Promise<string | null> =>
-      runCMake([command, ...place, ...definitions], log, (percent) => progress.update(percent));
+    const run = (command: string, cuda = includes): Promise<string | null> =>
+      runCMake([command, ...place, ...definitions(cuda)], log, (percent) => progress.update(percent));
     let failure: string | null;
     try {
       failure = await run("configure");
@@ -85,11 +89,19 @@ export async function buildAddon(config: Config, libtorch: LibtorchLocation, opt
         failure = await run("configure");
       }
       failure ??= await run("build");
+      if (failure !== null && includes.length > 0 && options.cuda !== true) {
+        // Nobody asked for it, and most of what a GPU does needs the first addon only.
+        failure = (await run("configure", [])) ?? (await run("build", []));
+        if (failure === null) {
+          writeFileSync(failed, `${stamp}\n`);
+          say(config, `The CUDA addon did not build (see ${log}): no CUDA graphs, no NCCL`);
+        }
+      }
     } finally {
       progress.end();
     }
     if (failure !== null) throw explain(failure, log);
-    for (const each of includes.length > 0 ? [...ADDONS, CUDA_ADDON] : ADDONS) {
+    for (const each of includes.length > 0 && !existsSync(failed) ? [...ADDONS, CUDA_ADDON] : ADDONS) {
       if (!existsSync(join(folder, each))) throw new BuildError(`The build ended without ${join(folder, each)}; its output is in ${log}`);
     }
     writeFileSync(join(folder, "moco.stamp"), `${stamp}\n`);
@@ -151,7 +163,10 @@ function explain(output: string, log: string): BuildError {
 }
 
 function readStamp(folder: string): string | null {
-  const file = join(folder, "moco.stamp");
+  return readOrNull(join(folder, "moco.stamp"));
+}
+
+function readOrNull(file: string): string | null {
   return existsSync(file) ? readFileSync(file, "utf8").trim() : null;
 }
 

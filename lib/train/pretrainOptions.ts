@@ -83,7 +83,7 @@ export interface PretrainOptions extends TrainingOptions {
   deterministic?: boolean;
   /**
    * On a GPU, launch each step's forward and backward pass as one CUDA graph, which gives the same weights in less time where a step has few
-   * images; it needs the CUDA addon, and goes without where that is not there. Default true; nothing changes on the CPU.
+   * images; it needs the CUDA addon, and goes without where that is not there. Default false; nothing changes on the CPU.
    */
   cudaGraph?: boolean;
 
@@ -146,7 +146,7 @@ export function resolveOptions(options: PretrainOptions) {
     device,
     precision: options.precision ?? (device === "cpu" ? "fp32" : "fp16"),
     deterministic: options.deterministic ?? false,
-    cudaGraph: (options.cudaGraph ?? true) && device !== "cpu",
+    cudaGraph: (options.cudaGraph ?? false) && device !== "cpu",
     seed: options.seed ?? null,
     threads: options.threads ?? null,
     // Upstream's 0 means the training's own process; here there is always a thread.

@@ -16,13 +16,12 @@ c10::intrusive_ptr<c10d::Backend> createNccl(const c10::intrusive_ptr<c10d::Stor
   return c10::make_intrusive<c10d::ProcessGroupNCCL>(store, rank, size, options);
 }
 
-const BackendFactory factory = createNccl;
-
 // ncclFactory() -> external for createProcessGroup
 napi_value ncclFactory(napi_env env, napi_callback_info) {
   return guarded(env, [&]() -> napi_value {
     napi_value external;
-    napi_create_external(env, const_cast<BackendFactory*>(&factory), nullptr, nullptr, &external);
+    const BackendFactory factory = createNccl;
+    napi_create_external(env, reinterpret_cast<void*>(factory), nullptr, nullptr, &external);
     napi_type_tag_object(env, external, &kBackendFactoryTag);
     return external;
   });
@@ -30,8 +29,7 @@ napi_value ncclFactory(napi_env env, napi_callback_info) {
 
 // ncclVersion() -> "2.28.9"
 napi_value ncclVersion(napi_env env, napi_callback_info) {
-  return guarded(
-      env, [&]() -> napi_value { return fromString(env, c10d::getNcclVersion()); });
+  return guarded(env, [&]() -> napi_value { return fromString(env, c10d::getNcclVersion()); });
 }
 
 }  // namespace

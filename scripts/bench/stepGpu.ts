@@ -15,9 +15,13 @@ export interface GpuSetup {
   precision: Precision;
   /** Ours only. */
   deterministic: boolean;
+  /** Ours only: forward and backward pass as one CUDA graph, as `pretrain` has it with `cudaGraph`. */
+  graph: boolean;
   flags: BackendFlags;
   /** PyTorch's only: the mode of `torch.compile`, or null to run eagerly. */
   compile: string | null;
+  /** PyTorch's only: a ResNet's images and weights channel by channel, PyTorch's default, not pixel by pixel. */
+  nchw: boolean;
 }
 
 /** What a peer is asked. */
@@ -43,7 +47,7 @@ const gflopPerImage: Readonly<Record<string, number>> = { vit_small: 73.4, vit_b
 
 /** Architectures and batches; those of `compiled` are measured beside `torch.compile` too, which takes minutes for each. */
 const FULL = {
-  batches: { vit_small: [32, 128, 256, 512, 1024], vit_base: [32, 128, 256, 512], vit_conv_small: [256], resnet50: [32, 256] },
+  batches: { vit_small: [32, 128, 256, 512, 1024], vit_base: [32, 128, 256, 512], vit_conv_small: [256], resnet50: [32, 128, 256] },
   compiled: { vit_small: [256], vit_base: [256] },
 } satisfies Extent;
 const QUICK = { batches: { vit_small: [32, 256], resnet50: [128] }, compiled: {} } satisfies Extent;
@@ -56,15 +60,17 @@ interface Extent {
 const imageSize = 224;
 /** A measurement lasts about so long, in seconds; single steps of a small batch would drown in the clock's noise. */
 const SECONDS_AT_ONCE = 0.4;
-const WARMUP = 3;
+const WARMUP = 5; // three steps as they are, one that is recorded, one that is a launch
 /** The batch at which ours is measured in other precisions too, and a step's parts are timed. */
 const COMPARED = 256;
 
-type Side = "ours" | "oursOtherPrecision" | "oursDeterministic" | "upstream" | "tuned" | "compiled";
+type Side = "ours" | "oursGraph" | "oursOtherPrecision" | "oursDeterministic" | "upstream" | "tuned" | "tunedNchw" | "compiled";
 
 const MEANINGS = {
+  GraphOverEager: "x our own images/s launched kernel by kernel, as one CUDA graph",
   OverUpstream: "x upstream's images/s (its classes, float16)",
   OverTuned: "x the images/s of the same recipe written for speed in PyTorch, in our precision, eager",
+  OverNchw: "x the same with images and weights channel by channel, PyTorch's default",
   OverCompiled: "x the same with torch.compile, max-autotune",
   Mfu: "of the matrix product's FLOP/s",
   PeakMemory: "x upstream's peak of allocated memory",
@@ -80,10 +86,10 @@ export async function benchmarkStepGpu(options: BenchmarkOptions): Promise<Bench
   const extent: Extent = narrowed(options.quick ? QUICK : FULL, options);
   const start = peersOf("step-gpu", "python", options);
   const python = (side: string): Peer => start.python({ args: [JSON.stringify({ side, upstream: options.upstream ?? "" })], threads });
-  const ours = start.ours({ threads });
+  const [ours, graphed] = [start.ours({ threads }), start.ours({ threads })];
   const tuned = python("tuned");
   const upstream = options.upstream === undefined ? null : python("upstream");
-  const peers: Record<Side, Peer | null> = { ours, oursOtherPrecision: ours, oursDeterministic: ours, tuned, compiled: tuned, upstream };
+  const peers: Record<Side, Peer | null> = { ours, oursGraph: graphed, oursOtherPrecision: ours, oursDeterministic: ours, tuned, tunedNchw: tuned, compiled: tuned, upstream };
   const ratios: Record<string, number> = {};
   const meanings: Record<string, string> = {};
   const raw: Record<string, unknown> = {};
@@ -96,8 +102,9 @@ export async function benchmarkStepGpu(options: BenchmarkOptions): Promise<Bench
     say(`${machine.gpu}, ${machine.gpuMemoryGiB} GiB; bfloat16 matrix product at ${machine.matrixProductTflops.toFixed(0)} TFLOP/s`);
     for (const [arch, batches] of Object.entries(extent.batches)) {
       for (const batch of batches) {
-        const sides: Side[] = ["ours", "tuned", ...(upstream ? ["upstream" as const] : [])];
+        const sides: Side[] = ["ours", "oursGraph", "tuned", ...(upstream ? ["upstream" as const] : [])];
         if (batch === COMPARED) sides.push("oursOtherPrecision", "oursDeterministic");
+        if (arch.startsWith("resnet")) sides.push("tunedNchw");
         if (extent.compiled[arch]?.includes(batch)) sides.push("compiled");
         const measured = await measure(peers, sides, { arch, batch }, rounds, batch === COMPARED && !options.quick);
         const figure = `${arch}_${batch}`;
@@ -105,11 +112,13 @@ export async function benchmarkStepGpu(options: BenchmarkOptions): Promise<Bench
         const perSecond = (side: Side): number => batch / median(measured[side]?.seconds ?? [NaN]);
         const over = (side: Side): number => perSecond("ours") / perSecond(side);
         if (!measured.ours) continue;
+        if (measured.oursGraph) note(figure, "GraphOverEager", over("oursGraph"));
         if (measured.upstream) {
           note(figure, "OverUpstream", over("upstream"));
           note(figure, "PeakMemory", measured.ours.peakBytes / measured.upstream.peakBytes);
         }
         if (measured.tuned) note(figure, "OverTuned", over("tuned"));
+        if (measured.tunedNchw) note(figure, "OverNchw", over("tunedNchw"));
         if (measured.compiled) note(figure, "OverCompiled", over("compiled"));
         note(figure, "Mfu", (perSecond("ours") * (gflopPerImage[arch] ?? NaN)) / 1000 / machine.matrixProductTflops);
       }
@@ -188,7 +197,7 @@ async function measure(
 
 /** Groups of sides whose trainings live in different processes, ours in each group for comparison in turn. */
 function inTurns(sides: readonly Side[]): Side[][] {
-  const groups = [["ours", "tuned", "upstream"], ["oursOtherPrecision"], ["oursDeterministic"], ["compiled"]] satisfies Side[][];
+  const groups = [["ours", "oursGraph", "tuned", "upstream"], ["oursOtherPrecision"], ["oursDeterministic"], ["tunedNchw"], ["compiled"]] satisfies Side[][];
   return groups.map((group) => group.filter((side) => sides.includes(side))).filter((group) => group.length > 0);
 }
 
@@ -196,8 +205,8 @@ function setupOf(side: Side, { arch, batch }: { arch: string; batch: number }): 
   const isVit = arch.startsWith("vit");
   return {
     arch, batch, imageSize, optimizer: isVit ? "adamw" : "lars", stop_grad: isVit && !arch.includes("conv"), flags: {},
-    precision: isVit === (side === "oursOtherPrecision") ? "fp16" : "bf16", deterministic: side === "oursDeterministic",
-    compile: side === "compiled" ? "max-autotune" : null,
+    precision: isVit === (side === "oursOtherPrecision") ? "fp16" : "bf16", deterministic: side === "oursDeterministic", graph: side === "oursGraph",
+    compile: side === "compiled" ? "max-autotune" : null, nchw: side === "tunedNchw",
   };
 }
 

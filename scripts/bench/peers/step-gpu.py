@@ -107,14 +107,15 @@ class ViT(nn.Module):
 
 
 class ResNet(nn.Module):
-    def __init__(self, arch):
+    def __init__(self, arch, layout):
         super().__init__()
-        self.net = getattr(torchvision.models, arch)(zero_init_residual=True).to(memory_format=torch.channels_last)
+        self.layout = layout
+        self.net = getattr(torchvision.models, arch)(zero_init_residual=True).to(memory_format=layout)
         self.dim = self.net.fc.in_features
         self.net.fc = nn.Identity()
 
     def forward(self, views):
-        return torch.cat([self.net(view) for view in views.contiguous(memory_format=torch.channels_last).chunk(2)])
+        return torch.cat([self.net(view) for view in views.contiguous(memory_format=self.layout).chunk(2)])
 
 
 class Head(nn.Module):
@@ -140,7 +141,7 @@ class Tuned:
     """The recipe with fused attention, both views as one batch, fused optimisers and no value read back; optionally compiled. In float16 the
     loss has a fixed scale."""
 
-    def __init__(self, arch, batch, optimizer, stop_grad, precision, compile=None, **_):
+    def __init__(self, arch, batch, optimizer, stop_grad, precision, compile=None, nchw=False, **_):
         self.dtype = torch.bfloat16 if precision == "bf16" else torch.float16
         self.scale = 1.0 if precision == "bf16" else 1024.0
         self.inverse, self.found = torch.full([], 1 / self.scale, device=device), torch.zeros([], device=device)
@@ -150,7 +151,7 @@ class Tuned:
             if arch.startswith("vit"):
                 conv = "conv" in arch
                 return ViT(768 if "base" in arch else 384, 11 if conv else 12, conv, stop_grad)
-            return ResNet(arch)
+            return ResNet(arch, torch.contiguous_format if nchw else torch.channels_last)
 
         def network():
             body = encoder()

@@ -5,6 +5,7 @@ import { AdamW, GradScaler, LARS, type Optimizer } from "../../../lib/optim/inde
 import * as torch from "../../../lib/torch/index.js";
 import type { Tensor } from "../../../lib/torch/index.js";
 import { FiniteGuard } from "../../../lib/train/runs/finiteGuard.js";
+import { cudaRecorder, StepGraph } from "../../../lib/train/runs/stepGraph.js";
 import { chooseKernels } from "../../../lib/train/kernels.js";
 import { createAutocast } from "../../../lib/train/options.js";
 import type { GpuRequest, GpuSetup } from "../stepGpu.js";
@@ -24,9 +25,10 @@ class Training {
   readonly #autocast: <T>(fn: () => T) => T;
   readonly #views: [Tensor, Tensor];
   readonly #kernels: Disposable;
+  readonly #graph: StepGraph<[Tensor, Tensor]>;
   #steps = 0;
 
-  constructor({ arch, batch, imageSize, optimizer, stop_grad: stopGradConv1, precision, deterministic, flags }: GpuSetup) {
+  constructor({ arch, batch, imageSize, optimizer, stop_grad: stopGradConv1, precision, deterministic, graph, flags }: GpuSetup) {
     this.#kernels = chooseKernels({ device, deterministic });
     torch.setBackendFlags(flags);
     torch.manualSeed(0);
@@ -38,16 +40,25 @@ class Training {
     this.#scaler = new GradScaler({ enabled: precision === "fp16", device });
     this.#guard = new FiniteGuard(this.#moco, this.#scaler, { precision, warmupEpochs: 0, temperature, weightDecay: 0.1 });
     this.#autocast = createAutocast({ precision, device });
+    const onFallback = (reason: string): never => {
+      throw new Error(`the step cannot be recorded: ${reason}`);
+    };
+    this.#graph = new StepGraph(parameters, { recorder: graph ? cudaRecorder(device) : null, onFallback });
     this.#views = torch.scope(() => [0, 1].map(() => torch.keep(torch.randn([batch, 3, imageSize, imageSize], { device })))) as [Tensor, Tensor];
   }
 
   step(): number {
     return torch.scope(() => {
-      this.#guard.remember();
-      const output = this.#autocast(() => this.#moco.forward(...this.#views, 0.99));
-      this.#scaler.scale(output).backward();
-      this.#scaler.unscale_(this.#optimizer);
-      const { loss } = this.#guard.check(output, { step: this.#steps++, epoch: 0, stepInEpoch: 0, lr: 1e-4 });
+      this.#moco.updateMomentumEncoder(0.99);
+      const measured = this.#graph.run(this.#views, ([x1, x2]) => {
+        this.#guard.remember();
+        const output = this.#autocast(() => this.#moco.forward(x1, x2, 1));
+        this.#scaler.scale(output).backward();
+        this.#scaler.unscale_(this.#optimizer);
+        return this.#guard.measure(output);
+      });
+      this.#scaler.markUnscaled(this.#optimizer);
+      const { loss } = this.#guard.judge(this.#guard.send(measured), { step: this.#steps++, epoch: 0, stepInEpoch: 0, lr: 1e-4 });
       this.#scaler.step(this.#optimizer);
       this.#scaler.update();
       this.#optimizer.zeroGrad();
@@ -88,7 +99,7 @@ class Training {
 
   dispose(): void {
     this.#optimizer.zeroGrad();
-    for (const each of [this.#optimizer, this.#scaler, this.#guard, this.#moco, ...this.#views]) each.dispose();
+    for (const each of [this.#graph, this.#optimizer, this.#scaler, this.#guard, this.#moco, ...this.#views]) each.dispose();
     this.#kernels[Symbol.dispose]();
   }
 }
