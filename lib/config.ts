@@ -17,6 +17,10 @@ export interface Config {
   readonly cudaHome: string | null;
   /** `MOCO_QUIET=1`: no progress output. */
   readonly quiet: boolean;
+  /** `MOCO_SOCKET_IFNAME`, or `GLOO_SOCKET_IFNAME` as PyTorch's users know it: the network interface of collectives. Default: the one towards rank 0. */
+  readonly socketInterface: string | null;
+  /** `MOCO_CHECK_COLLECTIVES=1`: every collective first compares shapes and types of all ranks. */
+  readonly checkCollectives: boolean;
   /** `MOCO_DEBUG=1`: stack traces of failed commands. */
   readonly debug: boolean;
 }
@@ -40,6 +44,9 @@ export function readConfig(environment: Environment = process.env): Config {
     cuda: readSwitch(environment, "MOCO_CUDA"),
     cudaHome: folder("CUDA_HOME") ?? folder("CUDA_PATH"),
     quiet: readSwitch(environment, "MOCO_QUIET") ?? false,
+    // PyTorch takes several interfaces, and so many connections; the first is enough.
+    socketInterface: (environment.MOCO_SOCKET_IFNAME || environment.GLOO_SOCKET_IFNAME || "").split(",")[0] || null,
+    checkCollectives: readSwitch(environment, "MOCO_CHECK_COLLECTIVES") ?? false,
     debug: readSwitch(environment, "MOCO_DEBUG") ?? false,
   };
 }
@@ -58,6 +65,14 @@ export function childEnvironment(changes: Environment = {}): NodeJS.ProcessEnv {
  */
 export function calmOpenMP(): void {
   if (process.env.OMP_WAIT_POLICY === undefined) process.env.GOMP_SPINCOUNT ??= "1000";
+}
+
+/**
+ * Keeps c10d from printing a stack trace for every connection that ends: our errors say what happened. To be called before libtorch is loaded.
+ * What the user has set stays.
+ */
+export function quietC10d(): void {
+  if (process.env.TORCH_CPP_LOG_LEVEL === undefined) process.env.TORCH_CPP_LOG_LEVEL = "FATAL";
 }
 
 /** `CUDA_VISIBLE_DEVICES`, where it leaves no GPU visible, or null. */

@@ -12,5 +12,8 @@ NAPI_MODULE_INIT() {
   moco::registerStream(env, exports);
   moco::registerFileRead(env, exports);
   moco::registerImage(env, exports);
+  moco::registerDistributed(env, exports);
+  moco::registerReducer(env, exports);
+  moco::registerSyncBatchNorm(env, exports);
   return exports;
 }

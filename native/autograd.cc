@@ -23,8 +23,17 @@ std::vector<at::Tensor> tensorsOf(napi_env env, napi_value slots) {
 napi_value backward(napi_env env, napi_callback_info info) {
   return guarded(env, [&]() -> napi_value {
     const Arguments<4> arguments(env, info);
-    torch::autograd::backward(tensorsOf(env, arguments[0]), tensorsOf(env, arguments[1]),
-                              toBool(env, arguments[2]), toBool(env, arguments[3]));
+    Environment& environment = Environment::of(env);
+    try {
+      torch::autograd::backward(tensorsOf(env, arguments[0]), tensorsOf(env, arguments[1]),
+                                toBool(env, arguments[2]), toBool(env, arguments[3]));
+    } catch (const CollectiveFailure&) {
+      throw;
+    } catch (...) {
+      explainBackward(environment);
+      throw;
+    }
+    finishBackward(environment);
     return nullptr;
   });
 }

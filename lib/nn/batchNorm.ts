@@ -11,6 +11,23 @@ export interface BatchNormOptions {
   affine?: boolean;
 }
 
+/** What a {@link BatchNorm} normalises with in training. */
+export interface BatchNormState {
+  weight: Tensor | null;
+  bias: Tensor | null;
+  /** To be moved towards the batch's statistics. */
+  runningMean: Tensor;
+  runningVar: Tensor;
+  momentum: number;
+  eps: number;
+}
+
+/** Normalises in training where this process has only a part of the batch: with the statistics of all parts. */
+export interface BatchNormSynchronizer {
+  /** @param x `[N, C, ...]`; the result has the same shape and type */
+  normalize(x: Tensor, state: BatchNormState): Tensor;
+}
+
 /** Batch normalisation was asked to normalise single values. */
 export class BatchNormError extends Error {
   override readonly name = "BatchNormError";
@@ -20,12 +37,14 @@ export class BatchNormError extends Error {
  * Normalises each channel (dimension 1) over all others. In training it uses the batch's statistics and folds them into the running ones
  * (the variance unbiased there, as PyTorch does); in evaluation it uses the running ones.
  */
-abstract class BatchNorm extends Module {
+export abstract class BatchNorm extends Module {
   readonly weight: Tensor | null; // [channels]
   readonly bias: Tensor | null; // [channels]
   readonly runningMean: Tensor; // [channels]
   readonly runningVar: Tensor; // [channels]
   readonly numBatchesTracked: Tensor; // int64, no dimensions
+  /** Set where several processes share each batch; see `synchronizeBatchNorm`. */
+  synchronizer: BatchNormSynchronizer | null = null;
   readonly #eps: number;
   readonly #momentum: number;
   /** Dimensions of an input that this kind takes. */
@@ -48,6 +67,11 @@ abstract class BatchNorm extends Module {
       throw new BatchNormError(
         `${this.constructor.name} takes an input of ${this.ranks.join(" or ")} dimensions, and got shape [${shape}]: reshape the input.`,
       );
+    }
+    if (this.training && this.synchronizer !== null) {
+      this.numBatchesTracked.add_(1);
+      const { weight, bias, runningMean, runningVar } = this;
+      return this.synchronizer.normalize(x, { weight, bias, runningMean, runningVar, momentum: this.#momentum, eps: this.#eps });
     }
     if (this.training) {
       // One value per channel would normalise to exactly zero and make the unbiased variance infinite.
