@@ -3,6 +3,11 @@
 // against no library: libtorch_cuda and the CUDA runtime are in the process before it is loaded.
 #include "cudaAddon.h"
 
+// `guarded` names it; collectives run in the first addon, so none fails in here.
+void moco::throwCollectiveFailure(napi_env env, const CollectiveFailure& failure) {
+  napi_throw_error(env, nullptr, failure.what());
+}
+
 NAPI_MODULE_INIT() {
   auto* environment = new moco::CudaEnvironment();
   napi_set_instance_data(
