@@ -13,6 +13,8 @@ export interface Config {
   readonly python: string | null;
   /** `MOCO_CUDA=1` or `0`: fetch libtorch with or without CUDA. Default (`null`): with it where an NVIDIA driver is found. */
   readonly cuda: boolean | null;
+  /** `CUDA_HOME` or `CUDA_PATH`: a CUDA toolkit whose headers may serve. */
+  readonly cudaHome: string | null;
   /** `MOCO_QUIET=1`: no progress output. */
   readonly quiet: boolean;
   /** `MOCO_SOCKET_IFNAME`, or `GLOO_SOCKET_IFNAME` as PyTorch's users know it: the network interface of collectives. Default: the one towards rank 0. */
@@ -45,6 +47,7 @@ export function readConfig(environment: Environment = process.env): Config {
     cache: folder("MOCO_CACHE") ?? join(userCacheFolder(environment), "moco-v3"),
     python: environment.MOCO_PYTHON || null,
     cuda: readSwitch(environment, "MOCO_CUDA"),
+    cudaHome: folder("CUDA_HOME") ?? folder("CUDA_PATH"),
     quiet: readSwitch(environment, "MOCO_QUIET") ?? false,
     // PyTorch takes several interfaces, and so many connections; the first is enough.
     socketInterface: (environment.MOCO_SOCKET_IFNAME || environment.GLOO_SOCKET_IFNAME || "").split(",")[0] || null,

@@ -1,6 +1,7 @@
 import type { Command } from "commander";
 import pc from "picocolors";
-import { type Check, checkDevices, checkJpeg, diagnose, type GpuTrial } from "../setup/index.js";
+import { readConfig } from "../config.js";
+import { type Check, checkCudaAddon, checkDevices, checkJpeg, diagnose, findLibtorch, type GpuTrial } from "../setup/index.js";
 
 const SIGNS = { ok: pc.green("✓"), missing: pc.red("✗"), optional: pc.yellow("–") };
 
@@ -17,6 +18,8 @@ export function register(program: Command): void {
       if (checks[addon]!.status === "ok") checks.splice(addon, 1, ...(await tryAddon(checks[addon]!)));
       const trial = checks.some((each) => each.name === "jpeg") ? await tryGpus() : null;
       if (trial) checks.splice(checks.findIndex((each) => each.name === "devices"), 1, checkDevices(undefined, trial));
+      const cuda = checks.findIndex((each) => each.name === "cuda addon");
+      if (cuda >= 0 && trial && trial.count > 0) checks.splice(cuda, 1, checkCudaAddon(readConfig(), findLibtorch(), await tryCudaAddon()));
       const ready = checks.every((each) => each.status !== "missing");
       process.stdout.write(flags.json ? `${JSON.stringify({ ready, checks }, null, 2)}\n` : format(checks, ready));
       if (!ready) process.exitCode = 1;
@@ -30,6 +33,15 @@ async function tryAddon(check: Check): Promise<Check[]> {
     return [check, checkJpeg(native.jpegVersion())];
   } catch (error) {
     return [{ name: "addon", status: "missing", found: (error as Error).message.split("\n")[0]!, fix: "npx moco setup" }];
+  }
+}
+
+async function tryCudaAddon(): Promise<{ nccl: string } | { failure: string }> {
+  try {
+    const { cudaAddon } = await import("../native/cuda.js");
+    return { nccl: cudaAddon().ncclVersion() };
+  } catch (error) {
+    return { failure: (error as Error).message.split("\n")[0]! };
   }
 }
 

@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import { type Config, readConfig } from "../config.js";
-import { buildAddon, ensureReady, fetchLibtorch, installArchive, type LibtorchLocation } from "../setup/index.js";
+import { buildAddon, ensureReady, fetchCudaHeaders, fetchLibtorch, findLibtorch, hasCudaHeaders, installArchive, type LibtorchLocation } from "../setup/index.js";
 import { UsageError } from "./usageError.js";
 
 interface SetupFlags {
@@ -24,7 +24,7 @@ export function register(program: Command): void {
   program
     .command("setup")
     .description("find or fetch libtorch, and build the addon for it; does nothing if all is up to date")
-    .option("--cuda", "fetch libtorch with its CUDA libraries (default: where an NVIDIA driver is found)")
+    .option("--cuda", "fetch libtorch with its CUDA libraries, and build the CUDA addon (default: where an NVIDIA driver is found)")
     .option("--no-cuda", "fetch libtorch without its CUDA libraries")
     .option("--archive <file>", "install libtorch from this zip or wheel; may be given several times", collect)
     .option("--force", "fetch libtorch again even if it is there")
@@ -41,15 +41,21 @@ export function register(program: Command): void {
 
 async function setUp(config: Config, flags: SetupFlags): Promise<LibtorchLocation> {
   if (flags.archive === undefined && flags.cuda === undefined && !flags.force) return await ensureReady(config, flags);
-  if (config.libtorch || config.usePytorch) {
+  const named = config.libtorch ?? config.usePytorch;
+  if (named && flags.cuda && !flags.archive && !flags.force) return await buildFor(config, findLibtorch(config), flags);
+  if (named) {
     const variable = config.libtorch ? "LIBTORCH" : "LIBTORCH_USE_PYTORCH";
     throw new UsageError(`${variable} is set, so a libtorch in the cache would not be used; unset it, or run \`moco setup\` without flags`);
   }
   if (flags.archive && (flags.cuda !== undefined || flags.force)) {
     throw new UsageError("--archive installs what the archive holds: it goes with neither --cuda nor --force");
   }
-  const libtorch = flags.archive ? await installArchive(config, flags.archive) : await fetchLibtorch(config, flags);
-  await buildAddon(config, libtorch, { rebuild: flags.rebuild });
+  return await buildFor(config, flags.archive ? await installArchive(config, flags.archive) : await fetchLibtorch(config, flags), flags);
+}
+
+async function buildFor(config: Config, libtorch: LibtorchLocation, flags: SetupFlags): Promise<LibtorchLocation> {
+  if (flags.cuda && !hasCudaHeaders(config, libtorch)) await fetchCudaHeaders(config);
+  await buildAddon(config, libtorch, { rebuild: flags.rebuild, cuda: flags.cuda });
   return libtorch;
 }
 

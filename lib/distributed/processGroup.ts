@@ -1,4 +1,5 @@
 import { readConfig } from "../config.js";
+import { cudaAddon, CudaAddonError } from "../native/cuda.js";
 import { native } from "../native.js";
 import * as torch from "../torch/index.js";
 import { Tensor } from "../torch/index.js";
@@ -16,7 +17,7 @@ export interface JoinOptions {
   timeoutMs?: number;
   /** How long to wait for the other ranks. Default: 5 minutes, but at most `timeoutMs`. */
   joinTimeoutMs?: number;
-  /** What makes NCCL, from the addon for CUDA; for the backend `"nccl"`. */
+  /** What makes the backend `"nccl"`. Default: the CUDA addon. */
   cudaBackend?: unknown;
   /** Without a sign of life for so long another process counts as dead; 0: nobody watches. Default: `MOCO_WATCHDOG_SECONDS`, or 30. */
   watchdogSeconds?: number;
@@ -60,12 +61,10 @@ export class ProcessGroup {
    * @throws {RendezvousError} that names the ranks which did not come, those that disagree, or the address that cannot be reached
    */
   static async join(placement: Placement, options: JoinOptions = {}): Promise<ProcessGroup> {
-    const { timeoutMs = 600_000, joinTimeoutMs = Math.min(300_000, timeoutMs), cudaBackend = null } = options;
+    const { timeoutMs = 600_000, joinTimeoutMs = Math.min(300_000, timeoutMs) } = options;
     checkPlacement(placement);
     const { rank, worldSize, masterAddress, masterPort, externalStore, generation, backend } = placement;
-    if (backend === "nccl" && cudaBackend === null) {
-      throw new PlacementError('backend is "nccl", which needs the addon for CUDA; without a GPU use "gloo"');
-    }
+    const cudaBackend = backend === "nccl" ? (options.cudaBackend ?? ncclFactory()) : null;
     const end = Date.now() + joinTimeoutMs;
     const address = await chooseAddress(placement);
     using root = await Store.connect({
@@ -172,5 +171,15 @@ export class ProcessGroup {
   #live(): number {
     if (this.#handle === null) throw new Error("the process group is closed; join again");
     return this.#handle;
+  }
+}
+
+/** @throws PlacementError where the CUDA addon cannot be had */
+function ncclFactory(): unknown {
+  try {
+    return cudaAddon().ncclFactory();
+  } catch (error) {
+    if (!(error instanceof CudaAddonError)) throw error;
+    throw new PlacementError(`backend is "nccl", which needs the addon for CUDA; without a GPU use "gloo". ${error.message}`, { cause: error });
   }
 }

@@ -5,6 +5,7 @@ import { createRequire } from "node:module";
 import { availableParallelism } from "node:os";
 import { dirname, join, relative } from "node:path";
 import { type Config, childEnvironment } from "../config.js";
+import { findCudaHeaders, wantsCudaAddon } from "./cudaHeaders.js";
 import { BuildError } from "./errors.js";
 import { installCommand } from "./installCommand.js";
 import { withLock } from "./lock.mjs";
@@ -20,9 +21,12 @@ export interface BuildOptions {
   readonly out?: string;
   /** Build even what is up to date: libraries that CMake looks for may have come or gone. Default: false. */
   readonly rebuild?: boolean;
+  /** Build the CUDA addon too, if CUDA's headers are found. Default: where there is a driver, `MOCO_CUDA` asks for it, or it was built before. */
+  readonly cuda?: boolean;
 }
 
 const ADDONS = ["moco.node", "moco_loader.node"];
+export const CUDA_ADDON = "moco_cuda.node";
 // Torch's headers need this much memory for each file that is compiled at the same time.
 const BYTES_PER_COMPILER = 1.5e9;
 const LINES_SHOWN = 30;
@@ -33,6 +37,13 @@ export function isAddonFresh(libtorch: LibtorchLocation, { root = packageRoot, o
   return ADDONS.every((each) => existsSync(join(folder, each))) && readStamp(folder) === fingerprint(libtorch, root);
 }
 
+/** CUDA's headers where its addon is wanted: empty where it is not, or they were not found. */
+function cudaIncludes(config: Config, libtorch: LibtorchLocation, folder: string, wanted: boolean | undefined): readonly string[] {
+  if (!(wanted ?? (wantsCudaAddon(config) || existsSync(join(folder, CUDA_ADDON))))) return [];
+  const headers = findCudaHeaders(config, libtorch);
+  return "includeDirs" in headers ? headers.includeDirs : [];
+}
+
 /**
  * Builds the addon for a libtorch with cmake-js, unless it is up to date. Needs no network: Node-API's headers are a package.
  *
@@ -40,27 +51,35 @@ export function isAddonFresh(libtorch: LibtorchLocation, { root = packageRoot, o
  */
 export async function buildAddon(config: Config, libtorch: LibtorchLocation, options: BuildOptions = {}): Promise<void> {
   const { root = packageRoot, out = join(root, "build"), rebuild = false } = options;
-  if (!rebuild && isAddonFresh(libtorch, options)) return;
+  const folder = join(out, "Release");
+  const includes = cudaIncludes(config, libtorch, folder, options.cuda);
+  // The stamp also names the sources whose CUDA part did not build here: it is not tried again by itself.
+  const failed = join(folder, "moco_cuda.failed");
+  const triedInVain = (): boolean => options.cuda !== true && readOrNull(failed) === readStamp(folder);
+  const isFresh = (): boolean =>
+    isAddonFresh(libtorch, options) && (includes.length === 0 || existsSync(join(folder, CUDA_ADDON)) || triedInVain());
+  if (!rebuild && isFresh()) return;
   const onWait = (holder: string): void => say(config, `Waiting for the build that ${holder} has begun`);
   const build = async (): Promise<void> => {
-    if (!rebuild && isAddonFresh(libtorch, options)) return;
-    const folder = join(out, "Release");
+    if (!rebuild && isFresh()) return;
     mkdirSync(folder, { recursive: true });
     // Gone while the addon is being built, so that nobody loads half a file.
     rmSync(join(folder, "moco.stamp"), { force: true });
+    for (const each of [join(folder, CUDA_ADDON), failed]) rmSync(each, { force: true });
     const stamp = fingerprint(libtorch, root);
     assertCMake();
     const log = join(out, "addon.log");
     rmSync(log, { force: true });
-    const definitions = [
+    const definitions = (cuda: readonly string[]): string[] => [
       `--CDMOCO_TORCH_INCLUDE=${libtorch.includeDirs.join(";")}`,
       `--CDMOCO_TORCH_LIB=${libtorch.libDir}`,
       `--CDMOCO_TORCH_VERSION=${libtorch.version}`,
+      `--CDMOCO_CUDA_INCLUDE=${cuda.join(";")}`,
     ];
     const place = ["--directory", root, "--out", out];
     const progress = startProgress(config, `Building the addon for libtorch ${libtorch.version}`, 100, "steps");
-    const run = (command: string): Promise<string | null> =>
-      runCMake([command, ...place, ...definitions], log, (percent) => progress.update(percent));
+    const run = (command: string, cuda = includes): Promise<string | null> =>
+      runCMake([command, ...place, ...definitions(cuda)], log, (percent) => progress.update(percent));
     let failure: string | null;
     try {
       failure = await run("configure");
@@ -70,11 +89,19 @@ export async function buildAddon(config: Config, libtorch: LibtorchLocation, opt
         failure = await run("configure");
       }
       failure ??= await run("build");
+      if (failure !== null && includes.length > 0 && options.cuda !== true) {
+        // Nobody asked for it, and most of what a GPU does needs the first addon only.
+        failure = (await run("configure", [])) ?? (await run("build", []));
+        if (failure === null) {
+          writeFileSync(failed, `${stamp}\n`);
+          say(config, `The CUDA addon did not build (see ${log}): no CUDA graphs, no NCCL`);
+        }
+      }
     } finally {
       progress.end();
     }
     if (failure !== null) throw explain(failure, log);
-    for (const each of ADDONS) {
+    for (const each of includes.length > 0 && !existsSync(failed) ? [...ADDONS, CUDA_ADDON] : ADDONS) {
       if (!existsSync(join(folder, each))) throw new BuildError(`The build ended without ${join(folder, each)}; its output is in ${log}`);
     }
     writeFileSync(join(folder, "moco.stamp"), `${stamp}\n`);
@@ -136,7 +163,10 @@ function explain(output: string, log: string): BuildError {
 }
 
 function readStamp(folder: string): string | null {
-  const file = join(folder, "moco.stamp");
+  return readOrNull(join(folder, "moco.stamp"));
+}
+
+function readOrNull(file: string): string | null {
   return existsSync(file) ? readFileSync(file, "utf8").trim() : null;
 }
 

@@ -2,7 +2,8 @@ import { existsSync } from "node:fs";
 import { availableParallelism, totalmem } from "node:os";
 import { join } from "node:path";
 import { type Config, readConfig } from "../config.js";
-import { isAddonFresh, programVersion } from "./buildAddon.js";
+import { CUDA_ADDON, isAddonFresh, programVersion } from "./buildAddon.js";
+import { findCudaHeaders, wantsCudaAddon } from "./cudaHeaders.js";
 import { SetupError } from "./errors.js";
 import { findLibtorch, type LibtorchLocation } from "./findLibtorch.js";
 import { checkGpus, lookForGpus, type GpuTrial } from "./gpus.js";
@@ -40,6 +41,7 @@ export function diagnose(config: Config = readConfig()): Diagnosis {
     location ? ok("libtorch", `${location.build} at ${location.root} (${describeSource(location)})`) : (libtorch as Check),
     checkAddon(location, fresh),
     checkDevices(config),
+    ...(location && (wantsCudaAddon(config) || existsSync(cudaAddonFile)) ? [checkCudaAddon(config, location)] : []),
     ok("cache", config.cache),
     checkPython(config, location !== null),
     checkTool("compiler", ["c++", "g++", "clang++"], fresh),
@@ -80,6 +82,24 @@ function checkAddon(location: LibtorchLocation | null, fresh: boolean): Check {
   const found = existsSync(file) ? `${file} was built from other sources or for another libtorch` : "not built";
   return { name: "addon", status: "missing", found, fix: "npx moco setup" };
 }
+
+/**
+ * The addon for CUDA graphs and NCCL.
+ *
+ * @param trial NCCL's version or why the addon does not load, once that was tried
+ */
+export function checkCudaAddon(config: Config, location: LibtorchLocation, trial: { nccl: string } | { failure: string } | null = null): Check {
+  const without = "without CUDA graphs and NCCL";
+  if (existsSync(cudaAddonFile)) {
+    if (trial === null || "nccl" in trial) return ok("cuda addon", `${cudaAddonFile}${trial ? `, NCCL ${trial.nccl}` : ""}`);
+    return { name: "cuda addon", status: "optional", found: `${without}: ${trial.failure}`, fix: "npx moco setup --rebuild" };
+  }
+  const headers = findCudaHeaders(config, location);
+  const found = `${without}: not built${"lacking" in headers ? `, as CUDA's headers cannot be used: ${headers.lacking}` : ""}`;
+  return { name: "cuda addon", status: "optional", found, fix: "npx moco setup --cuda" };
+}
+
+const cudaAddonFile = join(packageRoot, "build", "Release", CUDA_ADDON);
 
 /**
  * What decodes JPEGs: libjpeg-turbo in the addon, or, where it was not found when the addon was built, sharp.

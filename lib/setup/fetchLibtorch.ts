@@ -109,7 +109,7 @@ export function isCpuFile(path: string): boolean {
 /** As {@link isCpuFile}, with all that the CUDA libraries load. */
 export function isCudaFile(path: string): boolean {
   if (/^torch\/lib\/lib[^/]*$/.test(path)) return !/libtorch_python/.test(path);
-  return /^torch\/(include\/|version\.py$)|^torch\.libs\/|\.dist-info\/|^nvidia\/.*\/(lib|include)\//.test(path);
+  return /^torch\/(include\/|version\.py$)|^torch\.libs\/|\.dist-info\/|^nvidia\/.*\/(lib|include)\/(?!cccl\/)/.test(path);
 }
 
 function assertGlibc(): void {

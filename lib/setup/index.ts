@@ -5,8 +5,10 @@ import { fetchLibtorch } from "./fetchLibtorch.js";
 import { findLibtorch, type LibtorchLocation } from "./findLibtorch.js";
 
 export { buildAddon, isAddonFresh } from "./buildAddon.js";
-export { type Check, checkDevices, checkJpeg, diagnose, type Diagnosis } from "./diagnose.js";
+export { checkCudaAddon, type Check, checkDevices, checkJpeg, diagnose, type Diagnosis } from "./diagnose.js";
 export * from "./errors.js";
+export { hasCudaHeaders } from "./cudaHeaders.js";
+export { fetchCudaHeaders } from "./fetchCudaHeaders.js";
 export { fetchLibtorch, type FetchOptions } from "./fetchLibtorch.js";
 export { findLibtorch, type LibtorchLocation } from "./findLibtorch.js";
 export type { GpuTrial } from "./gpus.js";

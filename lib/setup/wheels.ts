@@ -16,7 +16,7 @@ export interface PlatformWheels {
   readonly tags: readonly string[];
   /** torch, and the libraries that its CPU library loads. */
   readonly cpu: readonly Wheel[];
-  /** What its CUDA libraries load on top; empty where it is published without CUDA. */
+  /** What its CUDA libraries load on top, and the headers of the CUDA addon; empty where it is published without CUDA. */
   readonly cuda: readonly Wheel[];
   readonly clangFormat: Wheel;
 }
@@ -37,6 +37,11 @@ export function wheelsFor(platform: string = process.platform, arch: string = pr
     `libtorch ${LIBTORCH_VERSION} is not published for ${platform} ${arch} (only for ${Object.keys(PLATFORMS).join(", ")}).\n` +
       `Bring one that was built for it:\n${WAYS_OUT}`,
   );
+}
+
+/** Of a platform's wheels, those whose headers the CUDA addon is built with. */
+export function headerWheels({ cpu, cuda }: PlatformWheels): Wheel[] {
+  return [...cpu, ...cuda].filter(({ project }) => /^nvidia-(cuda-(runtime|crt|cccl)|nccl-cu\d+)$/.test(project));
 }
 
 /** The pinned wheel with this file name, on any platform. */
@@ -70,6 +75,10 @@ const PLATFORMS: Record<string, PlatformWheels> = {
     cuda: [
       wheel("nvidia_cublas-13.1.0.3-py3-none-manylinux_2_27_x86_64.whl", 423.1,
         "ee8722c1f0145ab246bccb9e452153b5e0515fd094c3678df50b2a0888b8b171"),
+      wheel("nvidia_cuda_cccl-13.0.85-py3-none-manylinux2014_x86_64.manylinux_2_17_x86_64.whl", 3.1,
+        "e0da7ad981f3a8aff08241b5bfc1af868742a63e2762f53a5171c492ef242649"),
+      wheel("nvidia_cuda_crt-13.0.88-py3-none-manylinux2014_x86_64.manylinux_2_17_x86_64.whl", 0.1,
+        "2c8043c7c9e02492716426e9919fc78d2c5b3b2a7a768a88e952676b08aa55a4"),
       wheel("nvidia_cuda_nvrtc-13.0.88-py3-none-manylinux2010_x86_64.manylinux_2_12_x86_64.whl", 90.2,
         "ad9b6d2ead2435f11cbb6868809d2adeeee302e9bb94bcf0539c7a40d80e8575"),
       wheel("nvidia_cudnn_cu13-9.19.0.56-py3-none-manylinux_2_27_x86_64.whl", 366.1,
@@ -111,6 +120,10 @@ const PLATFORMS: Record<string, PlatformWheels> = {
     cuda: [
       wheel("nvidia_cublas-13.1.0.3-py3-none-manylinux_2_27_aarch64.whl", 542.9,
         "c86fc7f7ae36d7528288c5d88098edcb7b02c633d262e7ddbb86b0ad91be5df2"),
+      wheel("nvidia_cuda_cccl-13.0.85-py3-none-manylinux2014_aarch64.manylinux_2_17_aarch64.whl", 3.1,
+        "6f0203e29fed809ee2b7fe9b1344df66ecab990c37d6a2e0e189b26d6c97ed7c"),
+      wheel("nvidia_cuda_crt-13.0.88-py3-none-manylinux2014_aarch64.manylinux_2_17_aarch64.whl", 0.1,
+        "ee2ea2a97073e02ee62bb27841f437332be2c248e3eac013df07997ada39c003"),
       wheel("nvidia_cuda_nvrtc-13.0.88-py3-none-manylinux2014_aarch64.manylinux_2_17_aarch64.whl", 43.0,
         "d27f20a0ca67a4bb34268a5e951033496c5b74870b868bacd046b1b8e0c3267b"),
       wheel("nvidia_cudnn_cu13-9.19.0.56-py3-none-manylinux_2_27_aarch64.whl", 433.8,

@@ -10,6 +10,7 @@ export { observeOperators, op, type OperatorFunction, type OperatorObserver } fr
 export { isDevice, type Device } from "./device.js";
 export * from "./dtype.js";
 export { TorchError, DeviceUnavailableError, DisposedTensorError } from "./errors.js";
+export { recordGraph, recordingStream, type RecordedGraph } from "./graph.js";
 export { Generator, manualSeed, getRngState, setRngState } from "./random.js";
 export { setNumThreads, getNumThreads, retainFreedMemory, memory, cudaDeviceCount, version } from "./runtime.js";
 export { camelCase } from "./schema.js";

@@ -1,0 +1,84 @@
+// Packs this checkout, built, with Node.js itself, for a machine that has neither Node.js nor a network but Python with the same libtorch, as
+// nodes of a GPU cluster often are:
+//
+//   node scripts/carry.mjs FOLDER [--tests] [--with PATH]... [--without PATH]...
+//
+// FOLDER then holds moco.tar.xz and unpack.sh. There, `. FOLDER/unpack.sh DESTINATION` unpacks it, finds Python's torch and sets PATH and
+// LIBTORCH; `moco ...` runs then, and with --tests `npm run test:gpu`'s tests do: node --experimental-vm-modules node_modules/jest/bin/jest.js dist/test/gpu
+import { execFileSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import { copyFileSync, cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { basename, dirname, join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const root = join(dirname(fileURLToPath(import.meta.url)), "..");
+const [folder, ...flags] = process.argv.slice(2);
+if (!folder || folder.startsWith("-")) {
+  console.error("error: say where to put it: node scripts/carry.mjs FOLDER [--tests] [--with PATH]... [--without PATH]...");
+  process.exit(2);
+}
+const tests = flags.includes("--tests");
+const named = (name) => flags.flatMap((flag, i) => (flag === name ? [resolve(flags[i + 1])] : []));
+const [more, less] = [named("--with"), named("--without")]; // what to carry besides, and what is there already
+
+const stage = mkdtempSync(join(tmpdir(), "moco-carry-"));
+try {
+  const at = (...parts) => join(stage, "moco", ...parts);
+  // Types, source maps and native sources of packages run nowhere.
+  const runs = (path) => !/\.(map|d\.[mc]?ts|md|cc|gyp)$|\.tsbuildinfo$/.test(path);
+  const copy = (path, filter = (each) => runs(each) && !less.includes(each)) => cpSync(join(root, path), at(path), { recursive: true, filter, verbatimSymlinks: true });
+  for (const path of ["dist/lib", "dist/scripts", "dist/.moco-stamp", "scripts/bench", "recipes", "package.json", "build/Release"]) copy(path);
+  for (const path of ["native", "CMakeLists.txt"]) copy(path, () => true); // by which the addon is known to be fresh
+  if (tests) for (const path of ["dist/test", "jest.config.mjs", "test/fixtures"]) copy(path);
+  for (const path of packages(["cmake-js", "node-addon-api", "node-api-headers"], tests ? ["jest", "@jest/globals"] : [])) copy(path);
+  mkdirSync(at("bin"));
+  copyFileSync(realpathSync(process.execPath), at("bin", "node"));
+  symlinkSync("../dist/lib/cli/main.js", at("bin", "moco"));
+  for (const path of more) cpSync(path, at("with", basename(path)), { recursive: true, filter: (each) => !/\.git(\/|$)/.test(each) });
+  mkdirSync(folder, { recursive: true });
+  const archive = join(folder, "moco.tar.xz");
+  execFileSync("tar", ["-C", stage, "-cf", archive, "-I", "xz -T0 -3", "moco"], { stdio: ["ignore", "inherit", "inherit"] });
+  const digest = createHash("sha256").update(readFileSync(archive)).digest("hex");
+  writeFileSync(join(folder, "unpack.sh"), unpackScript(builtFor()));
+  console.log(`${archive}: ${(readFileSync(archive).length / 2 ** 20).toFixed(1)} MiB, SHA-256 ${digest}`);
+} finally {
+  rmSync(stage, { recursive: true, force: true });
+}
+
+/** Folders of the packages that run, with all that they need in turn. */
+function packages(left, extra) {
+  const { dependencies } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
+  const found = new Set();
+  const visit = (name, from) => {
+    const place = [join(from, "node_modules", name), join("node_modules", name)].find((each) => existsSync(join(root, each, "package.json")));
+    if (place === undefined || found.has(place)) return; // an optional one, for another platform
+    found.add(place);
+    const needs = JSON.parse(readFileSync(join(root, place, "package.json"), "utf8"));
+    for (const each of Object.keys({ ...needs.dependencies, ...needs.optionalDependencies })) visit(each, place);
+  };
+  for (const name of [...Object.keys(dependencies).filter((each) => !left.includes(each)), ...extra]) visit(name, "");
+  return found;
+}
+
+/** The folder of the libtorch that the addon was built for. */
+function builtFor() {
+  const script = 'import("./dist/lib/setup/index.js").then(({ findLibtorch }) => { const { root, build } = findLibtorch(); console.log(JSON.stringify({ root, build })) })';
+  return JSON.parse(execFileSync(process.execPath, ["-e", script], { cwd: root, encoding: "utf8" }));
+}
+
+// The addon's stamp names the folder of libtorch: where that is not there, it stands for Python's own.
+function unpackScript({ root: libtorch, build }) {
+  return `# To be sourced: . unpack.sh DESTINATION
+mkdir -p "$1" && tar -C "$1" -xJf "$(dirname "\${BASH_SOURCE[0]}")/moco.tar.xz" || return 1
+export PATH="$(cd "$1" && pwd)/moco/bin:$PATH"
+site=$(python3 -c 'import os, torch; print(os.path.dirname(os.path.dirname(torch.__file__)), torch.__version__)') || return 1
+case "$site" in *" ${build}") ;; *) echo "error: the addon was built for torch ${build}, and Python has torch \${site##* }" >&2; return 1;; esac
+if [ ! -e "${libtorch}" ]; then
+  mkdir -p "${dirname(libtorch)}"
+  for each in torch nvidia; do ln -s "\${site% *}/$each" "${dirname(libtorch)}/$each"; done
+fi
+export LIBTORCH="${libtorch}"
+cd "$1/moco"
+`;
+}
