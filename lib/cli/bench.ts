@@ -3,7 +3,7 @@ import { ensureReady } from "../setup/index.js";
 import { UsageError } from "./usageError.js";
 import { wholeFrom } from "./numberOption.js";
 
-const NAMES = ["checkpoint", "data", "ops", "serve", "step", "step-gpu"] as const;
+const NAMES = ["checkpoint", "data", "micro-batch", "ops", "serve", "step", "step-gpu"] as const;
 
 interface Flags {
   python: string;
@@ -28,7 +28,7 @@ export function register(program: Command): void {
     .addOption(new Option("--threads <n>", "threads of one operator").argParser(wholeFrom(1, 1024)).default(2))
     .addOption(new Option("--rounds <n>", "measurements of each side").argParser(wholeFrom(1, 1000)).default(5))
     .option("--dir <dir>", "where measured files are written and removed again (checkpoint: 6 GB, data: 15 MB); default: the system's temporary folder")
-    .option("--only <list>", "of step-gpu: architectures, or architectures and batches such as vit_small:256, separated by commas")
+    .option("--only <list>", "of step-gpu: architectures, or architectures and batches such as vit_small:256; of micro-batch: step, equality, batch-norm, large; separated by commas")
     .option("--no-compile", "of step-gpu: not beside torch.compile, which takes minutes")
     .option("--quick", "a small batch or model, to see that it runs")
     .option("--json", "print the whole result as JSON instead of writing benchmarks/results/NAME.json")

@@ -10,6 +10,7 @@ export interface PretrainFlags extends TrainingFlags {
   mocoMCos?: boolean;
   mocoT: number;
   stopGradConv1?: boolean;
+  microBatch?: number;
   optimizer: "lars" | "adamw";
   warmupEpochs: number;
   cropMin: number;
@@ -63,6 +64,7 @@ export function addPretrainFlags(command: Command): Command {
     shared.deterministic(),
     whole("--image-size <pixels>", "side of the square views", 1).default(224),
     whole("--patch-size <pixels>", "side of a ViT's patches (default: 16)", 1),
+    whole("--micro-batch <n>", "encode so many images at once: less memory, 1/4 to 1/3 more time, a ViT's gradients the same", 1),
     shared.threads(),
     shared.maxBad(),
     shared.exif(),
@@ -115,6 +117,7 @@ export function toPretrainOptions(data: string, flags: PretrainFlags): PretrainO
     warmupEpochs: flags.warmupEpochs,
     startEpoch: flags.startEpoch,
     batchSize: flags.batchSize,
+    microBatch: flags.microBatch,
     cropMin: flags.cropMin,
     device: deviceOf(flags),
     precision: flags.precision,

@@ -29,6 +29,7 @@ export { Cifar } from "./datasets/cifar.js";
 export { Flowers102 } from "./datasets/flowers102.js";
 export { OxfordPets } from "./datasets/oxfordPets.js";
 export { DeviceAugmentation, type DeviceAugmentationOptions } from "./augmentation/deviceAugmentation.js";
+export { PixelNormalizer } from "./augmentation/pixelNormalizer.js";
 export { ImagePool, imageNetNormalization, sharedImagePool } from "./imagePool.js";
 export type { Normalization, RenderOptions, RenderOutcome, RenderRequest, Rendering, Resizing, StageSeconds } from "./imagePool.js";
 export type { FileRange, ImageInput } from "./imageInput.js";

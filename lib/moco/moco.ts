@@ -85,34 +85,43 @@ export class MoCo extends Module<[x1: Tensor, x2: Tensor, momentum: number]> {
    * @returns the symmetric loss, a scalar with a graph
    */
   forward(x1: Tensor, x2: Tensor, momentum: number): Tensor {
-    this.#check(x1, x2, momentum);
     const views: Views = [x1, x2];
-    const patchTokens = this.#sharedPatchTokens(views);
+    this.requireViews(views, momentum);
+    const patchTokens = this.sharedPatchTokens(views);
 
-    const [q1, q2] = this.queries(views, patchTokens); // each [N, dim]
+    const queries = this.queries(views, patchTokens); // each [N, dim]
     this.updateMomentumEncoder(momentum); // towards the base weights as they are before this step
-    const [k1, k2] = this.keys(views, patchTokens); // each [N, dim]
+    const keys = this.keys(views, patchTokens); // each [N, dim]
 
-    return this.#contrast(q1, k2).add(this.#contrast(q2, k1));
+    return this.contrast(queries, keys);
   }
 
   /** Base encoder, projector and predictor: the two views' queries, each `[N, dim]`. */
   queries(views: Views, patchTokens?: Tensor): [Tensor, Tensor] {
+    return torch.scope(() => this.predict(encodeViews(this.baseEncoder, views, patchTokens)));
+  }
+
+  /** Momentum encoder and its projector, without gradient: the two views' keys, each `[N, dim]`. */
+  keys(views: Views, patchTokens?: Tensor): [Tensor, Tensor] {
+    return torch.noGrad(() => torch.scope(() => this.projectKeys(encodeViews(this.momentumEncoder, views, patchTokens))));
+  }
+
+  /** Projector and predictor: features `[2N, D]` of both views, the first view's first, to the two views' queries. */
+  predict(features: Tensor): [Tensor, Tensor] {
     return torch.scope(() => {
-      const features = encodeViews(this.baseEncoder, views, patchTokens); // [2N, D]
       const projections = (this.baseEncoder.head as MLPHead).forwardViews(features); // [2N, dim]
       return this.predictor.forwardViews(projections).chunk(2, 0) as [Tensor, Tensor];
     });
   }
 
-  /** Momentum encoder and its projector, without gradient: the two views' keys, each `[N, dim]`. */
-  keys(views: Views, patchTokens?: Tensor): [Tensor, Tensor] {
-    return torch.noGrad(() =>
-      torch.scope(() => {
-        const features = encodeViews(this.momentumEncoder, views, patchTokens); // [2N, D]
-        return (this.momentumEncoder.head as MLPHead).forwardViews(features).chunk(2, 0) as [Tensor, Tensor];
-      }),
-    );
+  /** The momentum encoder's projector: its features `[2N, D]` to the two views' keys. */
+  projectKeys(features: Tensor): [Tensor, Tensor] {
+    return torch.scope(() => (this.momentumEncoder.head as MLPHead).forwardViews(features).chunk(2, 0) as [Tensor, Tensor]);
+  }
+
+  /** The symmetric loss: each view's queries against the other view's keys. */
+  contrast([q1, q2]: readonly [Tensor, Tensor], [k1, k2]: readonly [Tensor, Tensor]): Tensor {
+    return torch.scope(() => this.#contrast(q1, k2).add(this.#contrast(q2, k1)));
   }
 
   /** Moves the momentum encoder's parameters, not its BatchNorm statistics, towards the base encoder's. */
@@ -148,8 +157,10 @@ export class MoCo extends Module<[x1: Tensor, x2: Tensor, momentum: number]> {
   /**
    * A frozen patch projection is the same in both encoders, and the momentum update leaves equal parameters equal: its tokens are computed
    * once for both. Checkpoints of upstream, where the two drift apart by roundings, do not qualify; there each encoder computes its own.
+   *
+   * @returns patch tokens `[2N, patches, D]` of both views, or undefined where each encoder needs its own
    */
-  #sharedPatchTokens(views: Views): Tensor | undefined {
+  sharedPatchTokens(views: Views): Tensor | undefined {
     const { baseEncoder } = this;
     if (!this.#equalStems || !(baseEncoder instanceof VisionTransformer)) return undefined;
     const frozen = baseEncoder.patchEmbed.parameters().every((parameter) => !parameter.requiresGrad);
@@ -172,7 +183,8 @@ export class MoCo extends Module<[x1: Tensor, x2: Tensor, momentum: number]> {
     torch.noGrad(() => momentum.forEach((parameter, i) => parameter.requiresGrad_(false).copy_(base[i])));
   }
 
-  #check(x1: Tensor, x2: Tensor, momentum: number): void {
+  /** @throws MoCoError unless the views belong together and the momentum is one */
+  requireViews([x1, x2]: Views, momentum: number): void {
     if (String(x1.shape) !== String(x2.shape)) {
       throw new MoCoError(`the views have shapes [${x1.shape}] and [${x2.shape}]; give two views of the same images, of one size`);
     }

@@ -4,12 +4,12 @@ import { createMoCo, type MoCo } from "../moco/index.js";
 import { GradScaler, learningRateAt, momentumAt } from "../optim/index.js";
 import type { EndEntry, KnnEntry, RunEntry, StepEntry } from "../report/index.js";
 import * as torch from "../torch/index.js";
+import { chunkedLoading, createForwardBackward } from "./forwardBackward.js";
 import { findCheckpoint, requireFreshFolder, type Position } from "./runs/checkpointFiles.js";
 import { FiniteGuard } from "./runs/finiteGuard.js";
 import { beginWith, readEncoder } from "./initialWeights.js";
 import { chooseKernels } from "./kernels.js";
 import { KnnProbe } from "./neighbours/knnProbe.js";
-import { createAutocast } from "./options.js";
 import {
   createOptimizer, isSaveDue, randomSeed, resolveOptions, trainingFacts, type PretrainOptions,
 } from "./pretrainOptions.js";
@@ -28,7 +28,7 @@ export interface PretrainHooks {
   onBadImage?(image: BadImage): void;
   /** Something will not go as the options suggest. */
   onWarning?(message: string): void;
-  /** Once aborted, the run finishes its step, saves and returns. */
+  /** Once aborted, the run finishes its step, or with `microBatch` its chunk, saves and returns. */
   signal?: AbortSignal;
 }
 
@@ -82,6 +82,7 @@ export async function pretrain(options: PretrainOptions, hooks: PretrainHooks = 
     batchSize: recipe.batchSize, imageSize: recipe.imageSize, cropMin: recipe.cropMin, augmentation: recipe.augmentation ?? {}, seed,
     threads: recipe.workers, exif: recipe.exif, cache: recipe.cacheImages, maxBad: recipe.maxBad, knownBad: saved?.knownBad(source.length),
     augmentOn: recipe.augment === "gpu" ? device : undefined, copyTo: device,
+    ...chunkedLoading(recipe),
   });
   const { stepsPerEpoch } = loader;
 
@@ -101,7 +102,7 @@ export async function pretrain(options: PretrainOptions, hooks: PretrainHooks = 
     using scaler = new GradScaler({ enabled: recipe.precision === "fp16", device });
     using guard = new FiniteGuard(moco, scaler, recipe);
     const trainee: Trainee = { moco, optimizer, scaler };
-    const autocast = createAutocast(recipe);
+    using forwardBackward = createForwardBackward(moco, scaler, recipe, { ...hooks, shouldStop: () => hooks.signal?.aborted === true });
     const start: Position = saved?.position ?? { epoch: recipe.startEpoch, step: 0 };
     for (const note of initial === null ? [] : beginWith(moco, initial)) hooks.onWarning?.(note);
     initial?.dispose();
@@ -125,11 +126,14 @@ export async function pretrain(options: PretrainOptions, hooks: PretrainHooks = 
         const place = { step: epoch * stepsPerEpoch + step, epoch, stepInEpoch: step, lr };
 
         using computing = torch.openScope(); // a scope that spans an await
+        guard.remember();
+        const output = await forwardBackward.run(batch.views, m, computing); // moves the momentum encoder towards the base encoder
+        if (output === null) {
+          stop = "interrupted"; // in the middle of a step in chunks, which is then as if it had not begun
+          await recorder.save({ epoch, step }, loader.bad);
+          break training;
+        }
         const found = computing.run(() => {
-          const [x1, x2] = batch.views; // each [N, 3, H, W]
-          guard.remember();
-          const output = autocast(() => moco.forward(x1, x2, m)); // moves the momentum encoder towards the base encoder
-          scaler.scale(output).backward();
           scaler.unscale_(optimizer);
           return guard.look(output);
         });

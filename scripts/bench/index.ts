@@ -6,6 +6,7 @@ type Benchmark = (options: BenchmarkOptions) => Promise<BenchmarkResult>;
 export const benchmarks: Readonly<Record<string, Benchmark>> = {
   checkpoint: async (options) => (await import("./checkpoint.js")).benchmarkCheckpoint(options),
   data: async (options) => (await import("./data.js")).benchmarkData(options),
+  "micro-batch": async (options) => (await import("./microBatch.js")).benchmarkMicroBatch(options),
   ops: async (options) => (await import("./ops.js")).benchmarkOperators(options),
   serve: async (options) => (await import("./serve.js")).benchmarkServe(options),
   step: async (options) => (await import("./step.js")).benchmarkStep(options),

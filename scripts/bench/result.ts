@@ -24,7 +24,7 @@ export interface BenchmarkOptions {
   threads: number;
   rounds: number;
   quick: boolean;
-  /** Of step-gpu: architectures, or architectures and batches such as `vit_small:256`, separated by commas; all unless given. */
+  /** Of step-gpu: architectures, or architectures and batches such as `vit_small:256`; of micro-batch: parts; separated by commas. Default: all. */
   only?: string;
   /** Of step-gpu: also beside `torch.compile`. Default true. */
   compile?: boolean;

@@ -2,7 +2,7 @@
 import { expect, test } from "@jest/globals";
 import { existsSync } from "node:fs";
 import { readCheckpoint } from "../../lib/checkpoint/index.js";
-import { createMoCo, type MoCo } from "../../lib/moco/index.js";
+import { createMoCo, GradientCache, type MoCo } from "../../lib/moco/index.js";
 import { ResNet, VisionTransformer } from "../../lib/models/index.js";
 import { AdamW, LARS, learningRateAt, momentumAt } from "../../lib/optim/index.js";
 import * as torch from "../../lib/torch/index.js";
@@ -74,7 +74,8 @@ async function loadInitialState(moco: MoCo, folder: string, { hyper_parameters: 
   });
 }
 
-async function train(folder: string, precision: Precision, device: string): Promise<Run> {
+/** @param chunk images that are encoded at once; all where null */
+async function train(folder: string, precision: Precision, device: string, chunk: number | null): Promise<Run> {
   const manifest = readJson<Manifest>(`${folder}/manifest.json`);
   const sizes = manifest.hyper_parameters;
   const steps = readJson<Step[]>(`${folder}/steps.json`);
@@ -90,25 +91,33 @@ async function train(folder: string, precision: Precision, device: string): Prom
   };
   recordFeatures(moco, run.features, steps.length);
 
-  steps.forEach(({ epoch_fraction: epoch, lr, moco_m: momentum }, step) => {
+  using cache = chunk === null ? null : new GradientCache(moco, { chunk });
+  for (const [step, { epoch_fraction: epoch, lr, moco_m: momentum }] of steps.entries()) {
     expect(learningRateAt(epoch, { lr: sizes.lr, epochs: sizes.epochs, warmupEpochs: sizes.warmup })).toBe(lr);
     expect(momentumAt(epoch, { momentum: sizes.m, epochs: sizes.epochs })).toBe(momentum);
-    torch.scope(() => {
-      const [x1, x2] = ["x1", "x2"].map((view) => {
-        const { data, shape } = inputs.get(`${view}_${step}`)!;
-        return torch.tensor(data, shape).to({ dtype: precision, device });
-      });
-      optimizer.setLearningRate(lr);
-      const loss = moco.forward(x1, x2, momentum);
-      optimizer.zeroGrad();
+    using scope = torch.openScope();
+    const views = scope.run(() => ["x1", "x2"].map((view) => {
+      const { data, shape } = inputs.get(`${view}_${step}`)!;
+      return torch.tensor(data, shape).to({ dtype: precision, device });
+    })) as [Tensor, Tensor];
+    optimizer.setLearningRate(lr);
+    optimizer.zeroGrad();
+    let loss: Tensor;
+    if (cache === null) {
+      loss = scope.run(() => moco.forward(...views, momentum));
       loss.backward();
+    } else {
+      loss = (await cache.run(views, momentum))!;
+      scope.adopt(loss);
+    }
+    scope.run(() => {
       if (step === 0) {
         for (const [name, { grad }] of moco.namedParameters()) if (grad) run.firstGradients.set(name, numbers(grad));
       }
       optimizer.step();
       run.losses.push(Number(loss.item()));
     });
-  });
+  }
 
   for (const [key, tensor] of moco.stateDict()) run.state.set(key, numbers(tensor));
   const { state } = optimizer.stateDict();
@@ -120,15 +129,15 @@ async function train(folder: string, precision: Precision, device: string): Prom
   return run;
 }
 
-/** Keeps copies of what the two halves of `forward` return. */
+/** Keeps copies of the queries and keys that `forward` makes. */
 function recordFeatures(moco: MoCo, features: Values, steps: number): void {
   let step = 0;
-  const { queries, keys } = moco;
-  moco.queries = (...args) => record("q", queries.apply(moco, args));
-  moco.keys = (...args) => {
-    const result = record("k", keys.apply(moco, args));
+  const { predict, projectKeys, contrast } = moco;
+  moco.predict = (...args) => record("q", predict.apply(moco, args));
+  moco.projectKeys = (...args) => record("k", projectKeys.apply(moco, args));
+  moco.contrast = (...args) => {
     step++;
-    return result;
+    return contrast.apply(moco, args);
   };
   function record(name: string, pair: [Tensor, Tensor]): [Tensor, Tensor] {
     if (step < steps) pair.forEach((each, view) => features.set(`${name}${view + 1}_${step}`, numbers(each)));
@@ -181,11 +190,15 @@ function isNoise(digest: Digest, length: number): boolean {
 
 export const goldenTrainings = ["moco/vit_adamw", "moco/resnet18_div32_lars", "moco/resnet18_full_lars"];
 
-/** The tests of a fixture's six steps, to be called inside `describe`. */
-export function testTraining(folder: string, device: string): void {
+/**
+ * The tests of a fixture's six steps, to be called inside `describe`.
+ *
+ * @param chunk images that are encoded at once; default: all
+ */
+export function testTraining(folder: string, device: string, chunk: number | null = null): void {
   test("float64", async () => {
     const manifest = readJson<Manifest>(`${folder}/manifest.json`);
-    const run = await train(folder, "float64", device);
+    const run = await train(folder, "float64", device, chunk);
     expect(run.parameterNames).toEqual(manifest.parameter_order);
     expect([...run.optimizerIndices].sort((a, b) => a - b)).toEqual(manifest.optimizer_state_indices);
 
@@ -203,7 +216,7 @@ export function testTraining(folder: string, device: string): void {
   }, 120_000);
 
   test("float32", async () => {
-    const run = await train(folder, "float32", device);
+    const run = await train(folder, "float32", device, chunk);
     expect(maxAbsolute(run.losses, readJson<Step[]>(`${folder}/steps.json`).map(({ loss_f64: loss }) => loss))).toBeLessThan(2e-4);
     const golden = await goldenState(folder, "f64");
     expect(worst(run.state, golden.state, float32Error).error).toBeLessThan(1e-3);

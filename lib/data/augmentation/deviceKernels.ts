@@ -196,6 +196,6 @@ export function flip(pixels: Tensor): Tensor {
 }
 
 /** Writes (pixel / 255 - mean) / std into `output`, float32; `mean` and `std` are [3, 1, 1]. */
-export function normalize(pixels: Tensor, mean: Tensor, std: Tensor, output: Tensor, { full }: Constants): void {
+export function normalize(pixels: Tensor, mean: Tensor, std: Tensor, output: Tensor, { full }: Pick<Constants, "full">): void {
   output.copy_(pixels).div_(full).sub_(mean).div_(std);
 }

@@ -52,13 +52,18 @@ export interface ViewLoaderOptions {
   augmentOn?: string;
   /** A device that gets the views, finished by the image threads, in a stream of its own, such as `"cuda"`. Default: they stay on the CPU. */
   copyTo?: string;
+  /**
+   * `"uint8"`: views are pictures, not normalised, in a quarter of the memory, for a consumer that normalises a part of the batch at a time
+   * (`PixelNormalizer`). Not with `augmentOn`, whose device normalises, nor with erasing, which comes after it. Default `"float32"`.
+   */
+  dtype?: "float32" | "uint8";
   /** Page-locked memory for the views, from which a GPU copies without holding the thread. Default: where they go to a GPU. */
   pinMemory?: boolean;
 }
 
 /** One step's worth of images. */
 export interface ViewBatch<Views extends readonly Tensor[] = readonly Tensor[]> {
-  /** Float32 [N, 3, H, W] each, normalised, on the CPU or on the device that augments or gets them. */
+  /** Float32 [N, 3, H, W] each, normalised, or uint8 as `dtype` asks, on the CPU or on the device that augments or gets them. */
   views: Views;
   /** Class indices, row by row; null where the data set has none. */
   labels: (number | null)[];
@@ -119,14 +124,14 @@ export class ViewLoader<Views extends readonly Tensor[] = readonly Tensor[]> {
    */
   constructor(source: ImageSource | ImageStream, readonly recipes: readonly ViewRecipe[], options: ViewLoaderOptions) {
     const { batchSize, imageSize, seed, maxBad = 0.01, rank = 0, worldSize = 1, cache = false, exif = false, dropLast = true, repeats = 1 } = options;
-    const { augmentOn, copyTo = augmentOn } = options;
+    const { augmentOn, copyTo = augmentOn, dtype = "float32" } = options;
     const { pinMemory: pinned = copyTo?.startsWith("cuda") ?? false } = options;
     const atLeastOne = (name: string, value: number): number => {
       if (!Number.isInteger(value) || value < 1) throw new DataOptionError(`${name} is ${value}; give a whole number from 1`);
       return value;
     };
     const [height, width] = typeof imageSize === "number" ? [imageSize, imageSize] : imageSize;
-    const batchBytes = recipes.length * batchSize * 3 * height * width * (augmentOn === undefined ? 4 : 1);
+    const batchBytes = recipes.length * batchSize * 3 * height * width * (augmentOn === undefined && dtype === "float32" ? 4 : 1);
     const { prefetch = batchBytes > 2 ** 31 ? 1 : 2 } = options;
     atLeastOne("batchSize", batchSize);
     atLeastOne("imageSize", height);
@@ -141,6 +146,7 @@ export class ViewLoader<Views extends readonly Tensor[] = readonly Tensor[]> {
     this.#options = { batchSize, seed, prefetch, maxBad, rank, worldSize, exif, repeats };
     recipes.forEach(checkRecipe);
     if (augmentOn !== undefined) recipes.forEach(requireDeviceRecipe);
+    if (dtype === "uint8") requireBytes(recipes, augmentOn);
     requireImages(source, dropLast ? batchSize * worldSize : 1);
     this.#samplesPerEpoch = samplesPerRank(source, worldSize);
     const batches = this.#samplesPerEpoch / batchSize;
@@ -154,7 +160,7 @@ export class ViewLoader<Views extends readonly Tensor[] = readonly Tensor[]> {
     this.#cacheRoom = Math.min(totalmem(), constrainedMemory() || Infinity) / 4;
     this.#augmentation = augmentOn === undefined ? null : new DeviceAugmentation(augmentOn);
     this.#deviceWork = this.#augmentation ?? (copyTo === undefined || copyTo === "cpu" ? null : finished(copyTo));
-    const shape: ViewShape = { views: recipes.length, height, width, dtype: this.#augmentation ? "uint8" : "float32", pinned };
+    const shape: ViewShape = { views: recipes.length, height, width, dtype: this.#augmentation ? "uint8" : dtype, pinned };
     this.#buffers = new ViewBuffers(batchSize, shape, prefetch + 1);
     this.pool = new ImagePool(options.threads);
   }
@@ -364,4 +370,10 @@ export class ViewLoader<Views extends readonly Tensor[] = readonly Tensor[]> {
       throw new TooManyBadImagesError(this.bad, length, this.#options.maxBad);
     }
   }
+}
+
+/** @throws {DataOptionError} where views cannot be given as bytes */
+function requireBytes(recipes: readonly ViewRecipe[], augmentOn: string | undefined): void {
+  if (augmentOn !== undefined) throw new DataOptionError(`dtype is uint8, but ${augmentOn} normalises the views it augments; give float32`);
+  if (recipes.some(({ erasing }) => erasing)) throw new DataOptionError("dtype is uint8, but what is erased is overwritten after normalisation; give float32");
 }
