@@ -16,7 +16,7 @@ function headline({ arch, device, gpu, images, epochs, stepsPerEpoch, batchSize,
   );
 }
 
-function memoryLines({ memory, device, usableBytes, machine, chunk, batchSize }: PretrainPlan): string[] {
+function memoryLines({ memory, device, usableBytes, machine, chunk, batchSize, microBatch }: PretrainPlan): string[] {
   const onGpu = device !== "cpu";
   const room = Number.isFinite(usableBytes) ? `of ${size(usableBytes)} that can be used` : "(how much the GPU has is not known: nvidia-smi is not there)";
   const lines = [onGpu ? "Memory of the GPU" : "Memory", ...partLines(memory.training), `  ${row("together", memory.training.bytes)}  ${room}`];
@@ -24,12 +24,12 @@ function memoryLines({ memory, device, usableBytes, machine, chunk, batchSize }:
     const hostRoom = `of ${size(machine.availableBytes)} that ${memory.host.bytes > machine.availableBytes ? "are not enough" : "are free"}`;
     lines.push("Memory of the machine", ...partLines(memory.host), `  ${row("together", memory.host.bytes)}  ${hostRoom}`);
   }
-  if (chunk.wholeFits) return [...lines, `It fits: the batch of ${batchSize} at once, without --micro-batch.`];
+  if (chunk.fits) return [...lines, `It fits: the batch of ${batchSize} ${microBatch === null ? "at once, without --micro-batch" : `with --micro-batch ${microBatch}`}.`];
   if (chunk.microBatch !== null) {
     const exactness = chunk.exact
       ? "gradients are those of the whole batch"
       : "not exact: the encoder's batch normalisation then sees one chunk's images only";
-    return [...lines, `The batch does not fit at once. --micro-batch ${chunk.microBatch} needs ${size(chunk.bytes)}; ${exactness}.`];
+    return [...lines, `It does not fit${microBatch === null ? " at once" : ` with --micro-batch ${microBatch}`}. --micro-batch ${chunk.microBatch} needs ${size(chunk.bytes)}; ${exactness}.`];
   }
   const smaller = chunk.smallerBatch === null ? "a smaller encoder" : `--batch-size ${chunk.smallerBatch}`;
   return [...lines, `It does not fit, not even in chunks: the views and heads of ${batchSize} images need too much. Take ${smaller}, or more memory.`];

@@ -73,37 +73,47 @@ export function planMemory(network: NetworkCost, setting: MemorySetting): Memory
   const pass = (encoder.viewsTogether ? views : 1) * bytesOf(encoder.pass);
   const keptByHeads = views * bytesOf({ full: heads.keptFull, half: heads.keptHalf });
   const loss = LOGIT_COPIES * FLOAT * batch * batch * (setting.ranks ?? 1) + 2 * views * FLOAT * network.dim * batch * (setting.ranks ?? 1);
+  const imageValues = 3 * setting.imageSize[0] * setting.imageSize[1];
   const chunked = chunk !== null && chunk < batch;
-  // In chunks the graph of one chunk is there at a time, together with the gradients and, of the whole batch, what goes into the heads.
-  const activations: MemoryPart[] = [
-    { kind: "activations", name: "activations of the encoder, kept for backward", bytes: encoded * keptByEncoder },
-    { kind: "activations", name: "activations of projector and predictor", bytes: batch * keptByHeads },
-    { kind: "activations", name: "what the momentum encoder's pass needs at once, or the loss", bytes: Math.max(encoded * pass, loss) },
-  ];
-  const shownActivations = activations.reduce((sum, { bytes }) => sum + bytes, 0);
-  // LARS makes decayed gradients beside them; activations are gone by then.
-  const gradients = state.gradients * (optimizer === "lars" ? 2 : 1);
-  const peak = chunked ? shownActivations + state.gradients : Math.max(shownActivations, gradients);
-  const viewBytes = views * 3 * setting.imageSize[0] * setting.imageSize[1];
-  const batchBytes = batch * viewBytes * (setting.augment === "gpu" && onGpu ? 1 : FLOAT);
-  const ahead = batchBytes > LARGE_BATCH ? 1 : 2;
-  const training: MemoryPart[] = [
+  const always: MemoryPart[] = [
     { kind: "state", name: "parameters", bytes: state.parameters },
     { kind: "state", name: "momentum copy", bytes: state.momentum },
     { kind: "state", name: "statistics of batch normalisation, twice", bytes: state.buffers },
     { kind: "state", name: `state of ${optimizer === "lars" ? "LARS" : "AdamW"}`, bytes: state.optimizer },
     ...(precision === "fp32" ? [] : [{ kind: "state" as const, name: `weights in ${precision}`, bytes: 2 * network.trainedParameters }]),
-    ...activations,
   ];
-  if (peak > shownActivations) training.push({ kind: "state", name: "gradients", bytes: peak - shownActivations });
+  const graph: MemoryPart = { kind: "activations", name: "activations of the encoder, kept for backward", bytes: encoded * keptByEncoder };
+  const headGraph: MemoryPart = { kind: "activations", name: "activations of projector and predictor", bytes: batch * keptByHeads };
+  const lossMatrices: MemoryPart = { kind: "activations", name: "logits and gathered keys", bytes: loss };
+  const gradients: MemoryPart = { kind: "state", name: "gradients", bytes: state.gradients };
+  const withoutGraph: MemoryPart = { kind: "activations", name: "the momentum encoder's pass", bytes: encoded * pass };
+  // The moments at which a step may be fullest. Gradients come as activations go; LARS makes decayed ones beside them.
+  const moments: MemoryPart[][] = [];
+  if (chunked) {
+    // `GradientCache` keeps features and their gradients, and the momentum encoder as it was before the step.
+    always.push({ kind: "state", name: "momentum copy before the step", bytes: state.momentum });
+    always.push({ kind: "activations", name: "features of all images", bytes: 3 * views * FLOAT * batch * network.featureDim });
+    const pixels: MemoryPart = { kind: "activations", name: "views of a chunk", bytes: views * FLOAT * encoded * imageValues };
+    moments.push([pixels, withoutGraph], [headGraph, lossMatrices], [pixels, graph, gradients]);
+  } else {
+    moments.push([graph, headGraph, withoutGraph], [graph, headGraph, lossMatrices]);
+  }
+  moments.push([gradients, ...(optimizer === "lars" ? [{ ...gradients, name: "decayed gradients of LARS" }] : [])]);
+  const fullest = moments.reduce((most, each) => (sumOf(each) > sumOf(most) ? each : most));
+  const training = [...always, ...fullest];
+
+  const asBytes = chunked ? setting.augment === "cpu" : onGpu && setting.augment === "gpu";
+  const batchBytes = batch * views * imageValues * (asBytes ? 1 : FLOAT);
+  const ahead = chunked || batchBytes > LARGE_BATCH ? 1 : 2;
   const loading: MemoryPart = { kind: "views", name: `views: the step's and ${ahead} batch${ahead === 1 ? "" : "es"} ahead`, bytes: (1 + ahead) * batchBytes };
-  const copy: MemoryPart[] = setting.saveInBackground ? [{ kind: "checkpoint", name: "copy that a checkpoint is written from", bytes: state.checkpoint }] : [];
+  const copy: MemoryPart[] = setting.saveInBackground
+    ? [{ kind: "checkpoint", name: "copy that a checkpoint is written from", bytes: state.checkpoint }] : [];
   if (!onGpu) {
     const base: MemoryPart = { kind: "process", name: "Node.js and libtorch", bytes: setting.baseBytes ?? PROCESS_BASE };
     return { training: summed([base, ...training, loading, ...copy]), host: null, bytesPerChunkImage: keptByEncoder + pass };
   }
   // On the GPU the step's views and one batch ahead.
-  const deviceViews: MemoryPart = { kind: "views", name: "views: the step's and 1 batch ahead", bytes: 2 * batch * viewBytes * FLOAT };
+  const deviceViews: MemoryPart = { kind: "views", name: "views: the step's and 1 batch ahead", bytes: 2 * batch * views * imageValues * (chunked && asBytes ? 1 : FLOAT) };
   return {
     training: summed([{ kind: "process", name: "CUDA's context", bytes: CUDA_CONTEXT }, ...training, deviceViews]),
     host: summed([{ kind: "process", name: "Node.js and libtorch with CUDA", bytes: setting.baseBytes ?? CUDA_PROCESS_BASE }, loading, ...copy]),
@@ -127,5 +137,9 @@ export function stateBytes(network: NetworkCost, optimizer: OptimizerName) {
 }
 
 function summed(parts: MemoryPart[]): DeviceMemoryPlan {
-  return { parts, bytes: parts.reduce((sum, { bytes }) => sum + bytes, 0) };
+  return { parts, bytes: sumOf(parts) };
+}
+
+function sumOf(parts: readonly MemoryPart[]): number {
+  return parts.reduce((sum, { bytes }) => sum + bytes, 0);
 }

@@ -25,6 +25,8 @@ export interface NetworkCost {
   momentumBatchNorms: number;
   /** Channels of all of them together: what their statistics take. */
   batchNormChannels: number;
+  /** Length of the encoder's features. */
+  featureDim: number;
   /** Length of the contrasted features. */
   dim: number;
 }
@@ -65,6 +67,7 @@ export function networkCost(moco: MoCo): NetworkCost {
     baseBatchNorms: encoder.batchNorms + projectorCost.batchNorms + predictorCost.batchNorms,
     momentumBatchNorms: encoder.batchNorms + projectorCost.batchNorms,
     batchNormChannels: moco.namedBuffers().filter(([name]) => name.endsWith("running_mean")).reduce((sum, [, { shape }]) => sum + product(shape), 0),
+    featureDim: baseEncoder.featureDim,
     dim: predictor.layers.filter((layer) => layer instanceof Linear).at(-1)!.outFeatures,
   };
 }

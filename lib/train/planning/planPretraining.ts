@@ -23,6 +23,8 @@ export interface PretrainPlan {
   images: number;
   epochs: number;
   stepsPerEpoch: number;
+  /** Images encoded at a time, as the recipe asks; null for the whole batch. */
+  microBatch: number | null;
   machine: MachineFacts;
   gpu: GpuFacts | null;
   network: { parameters: number; gflopPerImage: number };
@@ -38,13 +40,13 @@ export interface PretrainPlan {
     diskBytesPerSecond: number;
     seconds: number;
   };
-  /** With the whole batch encoded at once. */
+  /** Of the recipe as it is. */
   memory: MemoryPlan;
   /** Of the device that trains: what may be used. */
   usableBytes: number;
-  /** How many images to encode at a time so that it fits. */
+  /** Whether that fits, and else how many images to encode at a time. */
   chunk: ChunkChoice;
-  /** With the whole batch at once, or in chunks where only they fit. */
+  /** Of the recipe as it is, or in the chunks with which it fits. */
   pace: Pace & { epochSeconds: number; trainingSeconds: number; imagesPerSecond: number; threads: number };
   checkpoints: CheckpointPlan & { folder: string; freeBytes: number };
 }
@@ -90,29 +92,30 @@ export async function planPretraining(options: PretrainOptions, hooks: PlanHooks
   const diskBytesPerSecond = await measureDisk(folder);
 
   const setting: MemorySetting = {
-    batch: batchSize, chunk: null, imageSize: [recipe.imageSize, recipe.imageSize], precision: recipe.precision, optimizer: recipe.optimizer,
+    batch: batchSize, chunk: recipe.microBatch, imageSize: [recipe.imageSize, recipe.imageSize], precision: recipe.precision, optimizer: recipe.optimizer,
     onGpu, augment: recipe.augment, saveInBackground: recipe.out !== null && recipe.saveInBackground,
     ...(trial.baseBytes !== null && !onGpu && { baseBytes: trial.baseBytes }),
   };
   const allocator = allocatorFactor(network, setting, trial);
   const memoryWith = (batch: number, chunk: number | null): MemoryPlan => withAllocator(planMemory(network, { ...setting, batch, chunk }), allocator);
-  const memory = memoryWith(batchSize, null);
+  const memory = memoryWith(batchSize, recipe.microBatch);
   const usableBytes = USABLE * (onGpu ? (gpu?.availableBytes ?? Infinity) : machine.availableBytes);
   const chunk = chooseChunk({
-    batchSize, usableBytes, bytesWith: (batch, each) => memoryWith(batch, each).training.bytes, batchNorms: network.encoder.batchNorms,
+    batchSize, asked: recipe.microBatch, usableBytes, bytesWith: (batch, each) => memoryWith(batch, each).training.bytes, batchNorms: network.encoder.batchNorms,
   });
 
+  const microBatch = chunk.microBatch ?? recipe.microBatch;
   const stepTime = fitStepTime(trial.steps);
   const stepsPerEpoch = Math.floor(source.length / batchSize);
   const threads = Math.min(recipe.workers, machine.cores);
   const pace = paceOf({
-    batch: batchSize, compute: computeSeconds(stepTime, batchSize, chunk.microBatch), imagesPerCoreSecond: loading.imagesPerCoreSecond, threads,
+    batch: batchSize, compute: computeSeconds(stepTime, batchSize, microBatch), imagesPerCoreSecond: loading.imagesPerCoreSecond, threads,
     cores: machine.cores, onGpu,
   });
   const checkpoints = planCheckpoints(recipe, stateBytes(network, recipe.optimizer).checkpoint, recipe.epochs * stepsPerEpoch, diskBytesPerSecond);
   const epochSeconds = pace.stepSeconds * stepsPerEpoch;
   return {
-    arch: recipe.arch, device, precision: recipe.precision, batchSize, images: source.length, epochs: recipe.epochs, stepsPerEpoch, machine, gpu,
+    arch: recipe.arch, device, precision: recipe.precision, batchSize, images: source.length, epochs: recipe.epochs, stepsPerEpoch, microBatch: recipe.microBatch, machine, gpu,
     network: { parameters: network.baseParameters, gflopPerImage: encoderStepFlop(network) / 1e9 },
     measured: {
       trial, allocator, stepTime, flopPerSecond: stepFlop(network) / stepTime.perImage, loading, diskBytesPerSecond,

@@ -32,10 +32,12 @@ const baseBytes = processPeak();
 const training = new TrialTraining(recipe);
 const networkBytes = peakBytes();
 // Small to large, so that each peak is this batch's and not an earlier one's.
-const steps: TrialStep[] = batches.map((batch) => {
-  const seconds = Array.from({ length: repeats }, () => training.step(batch));
-  return { batch, seconds, peakBytes: peakBytes() };
-});
+const steps: TrialStep[] = [];
+for (const batch of batches) {
+  const seconds: number[] = [];
+  while (seconds.length < repeats) seconds.push(await training.step(batch));
+  steps.push({ batch, seconds, peakBytes: peakBytes() });
+}
 const report: TrialReport = { baseBytes, networkBytes, steps, device: recipe.device };
 process.stdout.write(`${JSON.stringify(report)}\n`);
 training[Symbol.dispose]();
