@@ -15,6 +15,10 @@ export interface Config {
   readonly cuda: boolean | null;
   /** `MOCO_QUIET=1`: no progress output. */
   readonly quiet: boolean;
+  /** `MOCO_SOCKET_IFNAME`, or `GLOO_SOCKET_IFNAME` as PyTorch's users know it: the network interface of collectives. Default: the one towards rank 0. */
+  readonly socketInterface: string | null;
+  /** `MOCO_CHECK_COLLECTIVES=1`: every collective first compares shapes and types of all ranks. */
+  readonly checkCollectives: boolean;
   /** `MOCO_DEBUG=1`: stack traces of failed commands. */
   readonly debug: boolean;
 }
@@ -37,6 +41,9 @@ export function readConfig(environment: Environment = process.env): Config {
     python: environment.MOCO_PYTHON || null,
     cuda: readSwitch(environment, "MOCO_CUDA"),
     quiet: readSwitch(environment, "MOCO_QUIET") ?? false,
+    // PyTorch takes several interfaces, and so many connections; the first is enough.
+    socketInterface: (environment.MOCO_SOCKET_IFNAME || environment.GLOO_SOCKET_IFNAME || "").split(",")[0] || null,
+    checkCollectives: readSwitch(environment, "MOCO_CHECK_COLLECTIVES") ?? false,
     debug: readSwitch(environment, "MOCO_DEBUG") ?? false,
   };
 }

@@ -79,6 +79,26 @@ export interface Native {
   synchronizeEvent(event: number): void;
   destroyEvent(event: number): void;
   recordStream(slot: number, stream: number): void;
+  // Stores, process groups, collectives (distributed.cc)
+  openStore(host: string, port: number, serve: boolean, timeoutMs: number): Promise<[store: number, port: number]>;
+  prefixStore(store: number, prefix: string): number;
+  closeStore(store: number): void;
+  storeSet(store: number, key: string, value: string): void;
+  storeGet(store: number, key: string): string | null;
+  storeAdd(store: number, key: string, amount: number): number;
+  storeDelete(store: number, key: string): boolean;
+  createGroup(
+    store: number, rank: number, size: number, connectTimeoutMs: number, timeoutMs: number, address: string, cudaBackend: unknown,
+  ): Promise<number>;
+  closeGroup(group: number): void;
+  allReduce(group: number, slot: number, reduction: string, name: string, check: boolean): void;
+  allGather(group: number, slot: number, name: string, check: boolean): number;
+  broadcast(group: number, slots: number[], from: number, name: string, check: boolean): void;
+  barrier(group: number, name: string): void;
+  /** Tells the step of training, for messages. */
+  setStep(step: number): void;
+  activity(): [step: number, collective: string, running: boolean];
+  setCollectiveError(makeError: (facts: CollectiveFacts) => Error): void;
   // Files (fileRead.cc)
   /** Not there on Windows, nor where Node.js keeps its zlib to itself. */
   readChecked?(file: number, bytes: Uint8Array, position: number, crc: number): Promise<[bytesRead: number, crc: number]>;
@@ -99,6 +119,27 @@ export interface Native {
   jpegVersion(): string;
   cmykToRgb(cmyk: Uint8Array, rgb: Uint8Array): void;
   usePlainKernels(plain: boolean): void;
+}
+
+/** What the addon tells of a collective that did not end; lib/distributed/errors.ts makes an error of it. */
+export interface CollectiveFacts {
+  /** The rank that tells, and how many there are. */
+  rank: number;
+  size: number;
+  /** The step of training, counted from 0; -1 before the first. */
+  step: number;
+  /** What it was for: "gradients", "batch norm", "keys", ... */
+  collective: string;
+  /** How long it ran. */
+  seconds: number;
+  /** It took longer than collectives may, rather than that a connection broke. */
+  timedOut: boolean;
+  /** The store does not answer either. */
+  storeLost: boolean;
+  /** Ranks that did not say that they saw the failure too: they are gone, or hang. */
+  silent: number[];
+  /** What the network library said. */
+  reason: string;
 }
 
 /** The addon or libtorch could not be loaded. The message lists what was tried and the command that mends it. */

@@ -12,5 +12,6 @@ NAPI_MODULE_INIT() {
   moco::registerStream(env, exports);
   moco::registerFileRead(env, exports);
   moco::registerImage(env, exports);
+  moco::registerDistributed(env, exports);
   return exports;
 }

@@ -16,7 +16,12 @@
 #include <unordered_map>
 #include <vector>
 
+#include "activity.h"
+#include "collectiveFailure.h"
+
 namespace moco {
+
+struct Distributed;
 
 // JavaScript memory that a tensor borrows is given back on the JavaScript thread only; the
 // tensor's deleter may run on any thread, so it queues the reference here.
@@ -54,12 +59,20 @@ class Environment {
   int64_t nextEvent = 0;
   std::shared_ptr<ReleaseQueue> releases = std::make_shared<ReleaseQueue>();
 
+  // Process groups and what belongs to them, and what they do; see processGroup.h.
+  std::shared_ptr<Distributed> distributed;
+  std::shared_ptr<Activity> activity = std::make_shared<Activity>();
+  napi_ref collectiveError = nullptr;  // makes JavaScript's error of a CollectiveFailure
+
   // Arguments of a call, written by JavaScript: a tag and its payload for each argument.
   double* arguments = nullptr;
   size_t argumentCapacity = 0;
   napi_ref argumentBuffer = nullptr;
   c10::Stack stack;
 };
+
+// Leaves the JavaScript error that `makeError` of setCollectiveError makes of it pending.
+void throwCollectiveFailure(napi_env env, const CollectiveFailure& failure);
 
 // Runs `body`, turning every C++ exception into a pending JavaScript error: one that escapes
 // would end the process.
@@ -69,6 +82,8 @@ napi_value guarded(napi_env env, Body&& body) {
     return body();
   } catch (const Napi::Error& error) {
     error.ThrowAsJavaScriptException();
+  } catch (const CollectiveFailure& failure) {
+    throwCollectiveFailure(env, failure);
   } catch (const c10::Error& error) {
     napi_throw_error(env, nullptr, error.what_without_backtrace());
   } catch (const std::exception& error) {
@@ -123,5 +138,6 @@ void registerRuntime(napi_env env, napi_value exports);
 void registerStream(napi_env env, napi_value exports);
 void registerFileRead(napi_env env, napi_value exports);
 void registerImage(napi_env env, napi_value exports);
+void registerDistributed(napi_env env, napi_value exports);
 
 }  // namespace moco

@@ -1,0 +1,5 @@
+/** Several processes that train together: how they meet, and what they do together. */
+export { CollectiveError, RendezvousError } from "./errors.js";
+export { PlacementError, type Backend, type Placement } from "./placement.js";
+export { ProcessGroup, type JoinOptions, type Reduction } from "./processGroup.js";
+export { Store, type StoreOptions } from "./store.js";

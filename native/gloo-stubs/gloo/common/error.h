@@ -1,0 +1,2 @@
+// Nothing of gloo is needed here; see algorithm.h.
+#pragma once
