@@ -42,21 +42,19 @@ export function convStemCost(stem: ConvStem): EncoderCost {
   // The images once more, their channels last.
   let cost = addCosts({ keptHalf: valuesIn(image) });
   let extent = image;
-  let first = 0;
   let most = 0;
   const convolutions = stem.proj.layers.filter((layer) => layer instanceof Conv2d);
   convolutions.forEach((layer, i) => {
     const before = valuesIn(extent);
     const last = i === convolutions.length - 1;
     const unit = last ? { out: convolve(layer, extent).out, cost: addCosts({ flop: convolve(layer, extent).flop }) } : convolutionUnit(layer, extent);
-    if (i === 0) first = unit.cost.flop;
     extent = unit.out;
     most = Math.max(most, before + 2 * valuesIn(extent));
     cost = addCosts(cost, unit.cost);
   });
   return {
-    cost, pass: { full: valuesIn(image), half: most }, viewsTogether: false, withoutInputGradient: first,
-    batchNorms: countBatchNorms(stem),
+    cost, pass: { full: valuesIn(image), half: most }, viewsTogether: false,
+    batchNorms: countBatchNorms(stem), layers: countLayers(stem),
   };
 }
 
@@ -82,8 +80,8 @@ export function residualCost(network: ResNet): EncoderCost {
     held += valuesIn(extent);
   }
   return {
-    cost, pass: { full: valuesIn(image), half: most }, viewsTogether: false, withoutInputGradient: stem.cost.flop,
-    batchNorms: countBatchNorms(network, network.head),
+    cost, pass: { full: valuesIn(image), half: most }, viewsTogether: false,
+    batchNorms: countBatchNorms(network, network.head), layers: countLayers(network, network.head),
   };
 }
 
@@ -108,6 +106,15 @@ function blockCost(block: BasicBlock | Bottleneck, from: Extent): { out: Extent;
 }
 
 function countBatchNorms(module: AnyModule, without?: AnyModule): number {
+  return leavesOf(module, without).filter((each) => each instanceof BatchNorm2d).length;
+}
+
+/** Modules without parts of their own. */
+export function countLayers(module: AnyModule, without?: AnyModule): number {
+  return leavesOf(module, without).length;
+}
+
+function leavesOf(module: AnyModule, without?: AnyModule): AnyModule[] {
   const left = new Set(without === undefined ? [] : [...without.namedModules()].map(([, each]) => each));
-  return [...module.namedModules()].filter(([, each]) => each instanceof BatchNorm2d && !left.has(each)).length;
+  return [...module.namedModules()].map(([, each]) => each).filter((each) => each.children.size === 0 && !left.has(each));
 }

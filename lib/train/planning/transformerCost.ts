@@ -1,5 +1,5 @@
 import { ConvStem, PatchEmbed, type VisionTransformer } from "../../models/index.js";
-import { convStemCost } from "./convolutionCost.js";
+import { convStemCost, countLayers } from "./convolutionCost.js";
 import { addCosts, type EncoderCost, type ViewCost } from "./viewCost.js";
 
 /** Mean and reciprocal deviation of each token in a LayerNorm, float32. */
@@ -25,7 +25,8 @@ export function transformerCost(network: VisionTransformer): EncoderCost {
   const inBlock = { full: 4 * tokens * dim, half: 2 * tokens * dim + 2 * tokens * hidden };
   return {
     cost: addCosts(stem.cost, ...Array.from({ length: blocks.length - 1 }, () => block), last),
-    pass: inBlock, viewsTogether: true, withoutInputGradient: stem.withoutInputGradient, batchNorms: stem.batchNorms,
+    pass: inBlock, viewsTogether: true, batchNorms: stem.batchNorms,
+    layers: countLayers(network, network.head),
   };
 }
 
@@ -40,7 +41,7 @@ function blockCost(tokens: number, dim: number, hidden: number, heads: number): 
   };
 }
 
-function stemCost(network: VisionTransformer, patches: number): Omit<EncoderCost, "pass"> {
+function stemCost(network: VisionTransformer, patches: number): Omit<EncoderCost, "pass" | "layers"> {
   const { patchEmbed } = network;
   const dim = network.featureDim;
   // Both encoders may read the same tokens, which stay to the end of a step's forward passes.
@@ -50,5 +51,5 @@ function stemCost(network: VisionTransformer, patches: number): Omit<EncoderCost
   const pixels = 3 * patchEmbed.patchSize ** 2;
   const flop = 2 * patches * pixels * dim;
   const read = patchEmbed.frozen ? 0 : patches * pixels; // what the projection's gradient needs
-  return { cost: addCosts({ flop, keptHalf: read }, shared), viewsTogether: true, withoutInputGradient: flop, batchNorms: 0 };
+  return { cost: addCosts({ flop, keptHalf: read }, shared), viewsTogether: true, batchNorms: 0 };
 }

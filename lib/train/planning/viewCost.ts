@@ -39,8 +39,8 @@ export interface EncoderCost {
   pass: PassMemory;
   /** Whether both views go through as one batch, so that a pass without a graph holds both. */
   viewsTogether: boolean;
-  /** Floating-point operations of a training step that need not be done: no gradient goes to the images. */
-  withoutInputGradient: number;
   /** Batch normalisations that see images. */
   batchNorms: number;
+  /** Layers that compute something: each has kernels to launch. */
+  layers: number;
 }
