@@ -3,7 +3,7 @@ import { ensureReady } from "../setup/index.js";
 import { UsageError } from "./usageError.js";
 import { wholeFrom } from "./numberOption.js";
 
-const NAMES = ["checkpoint", "data", "micro-batch", "ops", "serve", "step", "step-gpu"] as const;
+const NAMES = ["checkpoint", "data", "micro-batch", "ops", "plan", "scale", "serve", "step", "step-gpu"] as const;
 
 interface Flags {
   python: string;
