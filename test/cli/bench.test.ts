@@ -15,7 +15,7 @@ afterAll(() => rm(folder, { recursive: true }));
 test("an unknown benchmark is wrong usage, and the known ones are listed", async () => {
   const { code, stderr } = await startMoco(["bench", "checkpiont"]);
   expect(code).toBe(2);
-  expect(stderr).toMatch(/there is no benchmark "checkpiont"; choose one of checkpoint, data, ops, serve, step/);
+  expect(stderr).toMatch(/there is no benchmark "checkpiont"; choose one of checkpoint, data, micro-batch, ops, plan, scale, serve, step/);
 });
 
 test("data refuses an upstream that is none", async () => {
