@@ -31,6 +31,7 @@ export { FrozenWeightsError } from "./train/linearProbe/frozenWeights.js";
 export {
   evaluateClassifier, EvaluationError, type EvaluateOptions, type Evaluation,
 } from "./train/evaluateClassifier.js";
+export { planPretraining, type PlanHooks, type PretrainPlan } from "./train/planning/planPretraining.js";
 export { OptionError, type Precision } from "./train/options.js";
 export type { PretrainOptions } from "./train/pretrainOptions.js";
 export { CheckpointSaveError } from "./train/runs/checkpointFolder.js";

@@ -5,6 +5,7 @@ import { readConfig } from "../config.js";
 import type { TrainingProgress } from "../report/index.js";
 import { ensureReady } from "../setup/index.js";
 import type { PretrainHooks, PretrainResult } from "../train/pretrain.js";
+import type { PretrainOptions } from "../train/pretrainOptions.js";
 import { applyConfigFile } from "./configFile.js";
 import { counted } from "./counted.js";
 import { joinGroup } from "./joinGroup.js";
@@ -16,6 +17,7 @@ import { asUsageError, UsageError } from "./usageError.js";
 const EXAMPLES = `
 Examples:
   $ moco pretrain photos -a vit_small -b 256 --optimizer adamw --lr 1.5e-4 --wd 0.1 --moco-t 0.2 --moco-m-cos --stop-grad-conv1
+  $ moco pretrain photos --config recipe.json --plan
   $ moco pretrain photos --config recipe.json --out runs/first
   $ moco pretrain photos --config recipe.json --resume runs/first
   $ moco pretrain --replay runs/first/failed_step_001234.pth.tar`;
@@ -40,6 +42,7 @@ export function register(program: Command): void {
 async function run(data: string, flags: PretrainFlags): Promise<void> {
   const options = { ...toPretrainOptions(data, flags), out: flags.out ?? defaultFolder({ resume: flags.resume, name: flags.arch }) };
   await ensureReady();
+  if (flags.plan) return tellPlan(options, flags);
   using group = await joinGroup(flags, (note) => process.stderr.write(`${pc.yellow("warning:")} ${note}\n`)).catch((error: unknown) => {
     throw asUsageError(error);
   });
@@ -86,6 +89,20 @@ async function run(data: string, flags: PretrainFlags): Promise<void> {
     } else if (checkpoint !== null) {
       process.stdout.write(`${checkpoint}\n`);
     }
+  }
+}
+
+/** `--plan`: says what the run would need, and ends. */
+async function tellPlan(options: PretrainOptions, { quiet = false, json = false }: PretrainFlags): Promise<void> {
+  const { planPretraining } = await import("../train/planning/planPretraining.js");
+  const { describePlan } = await import("./planReport.js");
+  try {
+    const plan = await planPretraining(options, {
+      onStage: (what) => quiet || readConfig().quiet || process.stderr.write(`measuring: ${what}\n`),
+    });
+    process.stdout.write(json ? `${JSON.stringify(plan)}\n` : describePlan(plan));
+  } catch (error) {
+    throw asUsageError(error);
   }
 }
 

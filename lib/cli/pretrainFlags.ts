@@ -33,6 +33,7 @@ export interface PretrainFlags extends Omit<TrainingFlags, "precision"> {
   knnEvery?: number;
   knnData?: string;
   knnImages?: number;
+  plan?: boolean;
 }
 
 export type SaveInterval = { epochs: number } | { steps: number };
@@ -97,6 +98,7 @@ export function addPretrainFlags(command: Command): Command {
     whole("--knn-every <n>", "judge the encoder by kNN after every so many epochs, and after the last; needs labels", 1),
     flag("--knn-data <dir>", "labelled images to judge by (default: the training's own)"),
     whole("--knn-images <n>", "judge by only so many images, at random, always the same ones (default: all)", 1),
+    flag("--plan", "train nothing: say what memory, time and disk this run would take here, and which --micro-batch fits"),
     shared.config(),
     shared.quiet(),
     shared.json(),

@@ -17,8 +17,10 @@ export interface Conv2dOptions {
 export class Conv2d extends Module {
   readonly weight: Tensor; // [outChannels, inChannels / groups, kernel height, kernel width]
   readonly bias: Tensor | null; // [outChannels]
-  readonly #stride: number[];
-  readonly #padding: number[];
+  /** Vertical and horizontal. */
+  readonly stride: [number, number];
+  /** Above and below, and on both sides. */
+  readonly padding: [number, number];
   readonly #dilation: number[];
   readonly #groups: number;
 
@@ -32,14 +34,14 @@ export class Conv2d extends Module {
     const memoryFormat = channelsLast ? "channels_last" : "contiguous_format";
     this.weight = this.parameter("weight", torch.empty([outChannels, inChannels / groups, ...kernel], { memoryFormat }));
     this.bias = bias ? this.parameter("bias", torch.empty([outChannels])) : null;
-    this.#stride = [stride, stride];
-    this.#padding = [padding, padding];
+    this.stride = [stride, stride];
+    this.padding = [padding, padding];
     this.#dilation = [dilation, dilation];
     this.#groups = groups;
     defaultLinearInit_(this.weight, this.bias);
   }
 
   forward(x: Tensor): Tensor {
-    return torch.conv2d(x, this.weight, this.bias, this.#stride, this.#padding, this.#dilation, this.#groups);
+    return torch.conv2d(x, this.weight, this.bias, this.stride, this.padding, this.#dilation, this.#groups);
   }
 }

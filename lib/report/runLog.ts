@@ -1,4 +1,4 @@
-import { closeSync, openSync, readFileSync, writeSync } from "node:fs";
+import { closeSync, fstatSync, openSync, readFileSync, readSync, writeSync } from "node:fs";
 
 /** Name of the log in a run's folder. */
 export const RUN_LOG = "log.jsonl";
@@ -183,8 +183,10 @@ export class RunLog {
   constructor(readonly path: string) {
     this.#file = openSync(path, "a+");
     // A run that was killed in the middle of a line must not swallow the next one.
-    const content = readFileSync(path);
-    if (content.length > 0 && content.at(-1) !== 0x0a) writeSync(this.#file, "\n");
+    const { size } = fstatSync(this.#file);
+    // Only its last byte is looked at: the log of a long run may be larger than what can be read at once (2 GiB).
+    const last = Buffer.alloc(1);
+    if (size > 0 && readSync(this.#file, last, 0, 1, size - 1) === 1 && last[0] !== 0x0a) writeSync(this.#file, "\n");
   }
 
   write(entry: LogEntry): void {

@@ -3,6 +3,7 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
+import type { PretrainPlan } from "../../lib/train/planning/planPretraining.js";
 import { readRunLog } from "../../lib/report/index.js";
 import { png, synthetic } from "../data/pixels.js";
 import { startCommand, startMoco, type Outcome } from "./moco.js";
@@ -65,6 +66,28 @@ test("a run: progress on stderr, the result on stdout, bad images named and coun
   const again = await moco(["torn", ...small, "--out", "one"]);
   expect([again.code, again.stderr]).toEqual([1, expect.stringMatching(/one already holds a run.*--resume one/)]);
 });
+
+test("--plan tells what a run would take, and leaves nothing behind", async () => {
+  const before = readdirSync(root);
+  const { code, stdout, stderr } = await moco(["photos", ...small, "--epochs", "6", "--keep", "2", "--plan", "--json"]);
+  expect([code, stderr]).toEqual([0, "measuring: steps at a tiny batch\nmeasuring: loading\nmeasuring: disk\n"]);
+  expect(readdirSync(root)).toEqual(before);
+  const plan = JSON.parse(stdout) as PretrainPlan;
+  expect(plan).toMatchObject({
+    arch: "resnet18", device: "cpu", batchSize: 4, images: 9, epochs: 6, stepsPerEpoch: 2, gpu: null,
+    chunk: { fits: true, microBatch: null }, checkpoints: { kept: 2 }, pace: { threadsNeeded: null, threads: 1 },
+  });
+  const { memory: { training: { bytes, parts } }, pace, measured, checkpoints } = plan;
+  expect(parts.reduce((sum, part) => sum + part.bytes, 0)).toBeCloseTo(bytes, 0);
+  expect(bytes).toBeGreaterThan(2e8);
+  expect(pace.trainingSeconds).toBeCloseTo(12 * pace.stepSeconds, 6);
+  for (const value of [pace.computeSeconds, pace.loadSeconds, measured.flopPerSecond, measured.diskBytesPerSecond]) expect(value).toBeGreaterThan(0);
+  // Both encoders with their heads and LARS's state, float32.
+  expect(checkpoints.bytes / (3 * 4 * plan.network.parameters)).toBeCloseTo(1, 1);
+
+  const refused = await moco(["photos", ...small, "-b", "10", "--plan"]);
+  expect([refused.code, refused.stdout, refused.stderr]).toEqual([1, "", expect.stringMatching(/9 images, fewer than one batch of 10/)]);
+}, 60_000);
 
 test("too many bad images stop the run, with the list", async () => {
   const { code, stderr } = await moco(["torn", ...small, "--out", "strict"]);
