@@ -1,6 +1,6 @@
 import { type Command, InvalidArgumentError } from "commander";
 import type { PretrainOptions } from "../train/pretrainOptions.js";
-import { deviceOf, flag, fraction, notNegative, number, positive, requireOneProcess, shared, whole, type TrainingFlags } from "./trainingFlags.js";
+import { deviceOf, flag, fraction, notNegative, number, positive, requireOneProcess, requireRestartable, shared, whole, type TrainingFlags } from "./trainingFlags.js";
 
 /** Parsed flags of `moco pretrain`, under commander's names. */
 export interface PretrainFlags extends TrainingFlags {
@@ -57,6 +57,8 @@ export function addPretrainFlags(command: Command): Command {
     number("--crop-min <share>", "smallest share of an image's area that a crop shows", { above: 0, most: 1 }).default(0.08),
 
     shared.out("ARCH"),
+    shared.autoResume(),
+    shared.requeueSignal(),
     shared.device(),
     shared.precision("of the forward pass (default: fp16 on a GPU, as upstream, fp32 on the CPU)"),
     shared.deterministic(),
@@ -94,6 +96,7 @@ export function addPretrainFlags(command: Command): Command {
  */
 export function toPretrainOptions(data: string, flags: PretrainFlags): PretrainOptions {
   requireOneProcess(flags);
+  requireRestartable(flags);
   return {
     data,
     encoder: flags.arch,
@@ -126,6 +129,7 @@ export function toPretrainOptions(data: string, flags: PretrainFlags): PretrainO
     images: flags.images,
     shuffleBuffer: flags.shuffleBuffer,
     resume: flags.resume === "" ? undefined : flags.resume,
+    autoResume: flags.autoResume,
     saveEveryEpochs: "epochs" in flags.saveEvery ? flags.saveEvery.epochs : undefined,
     saveEverySteps: "steps" in flags.saveEvery ? flags.saveEvery.steps : undefined,
     keep: flags.keep,

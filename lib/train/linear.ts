@@ -3,7 +3,7 @@ import { LabelledDataError, openLabelledSplits, type BadImage, type LabelledSpli
 import type { Encoder } from "../models/index.js";
 import type { EndEntry } from "../report/index.js";
 import * as torch from "../torch/index.js";
-import { findCheckpoint, requireFreshFolder, type Position } from "./runs/checkpointFiles.js";
+import type { Position } from "./runs/checkpointFiles.js";
 import { evaluateClassifier, type Evaluation } from "./evaluateClassifier.js";
 import { FeatureExtractor } from "./features.js";
 import { requireFrozen } from "./linearProbe/frozenWeights.js";
@@ -14,6 +14,7 @@ import { CachedBatches, CroppedBatches, validationFeatures, type ProbeBatches, t
 import { inputSize, openProbe } from "./linearProbe/probeModel.js";
 import { SupervisedRecorder, type SupervisedHooks } from "./runs/supervisedRecorder.js";
 import type { SupervisedTrainee } from "./runs/supervisedState.js";
+import { untilAborted } from "./runs/untilAborted.js";
 
 /** What a caller hears, and can say, while a linear probe runs. */
 export interface LinearProbeHooks extends SupervisedHooks {
@@ -67,8 +68,7 @@ export async function linearProbe(options: LinearProbeOptions, hooks: LinearProb
   // Images and checkpoints first: what is wrong with them shows before any time goes into features.
   const { classes, train, val } = await openSplits(options.data, recipe);
   const numClasses = Math.max(recipe.numClasses ?? 0, classes.length);
-  if (recipe.out !== null && !recipe.evaluate) requireFreshFolder(recipe.out, recipe.resume === null ? null : findCheckpoint(recipe.resume));
-  using start = await openProbe(recipe);
+  using start = await openProbe(recipe, hooks.onWarning);
   const { arch, seed, saved } = start;
   const encoder = start.encoder.to(device);
   for (const parameter of encoder.parameters()) parameter.requiresGrad_(false);
@@ -138,7 +138,7 @@ export async function linearProbe(options: LinearProbeOptions, hooks: LinearProb
     const wish = (): typeof stop => (hooks.signal?.aborted ? "interrupted" : steps === recipe.stopAfter ? "stop-after" : null);
 
     for (let { epoch, step } = from; epoch < epochs && stop === null; epoch++, step = 0) {
-      for await (using batch of batches.epoch(epoch, step)) {
+      for await (using batch of untilAborted(batches.epoch(epoch, step), hooks.signal)) {
         const place = { step: epoch * stepsPerEpoch + step, epoch, stepInEpoch: step };
         const done = heads.step(batch.features, batch.labels, place); // the encoder has no graph; each classifier takes its step
         recorder.step({ ...place, ...done, scale: 1, dataWaitMs: batch.waitMs }, batch.labels.length, batches.bad);

@@ -4,7 +4,7 @@ import { createMoCo, type MoCo } from "../moco/index.js";
 import { GradScaler, learningRateAt, momentumAt } from "../optim/index.js";
 import type { EndEntry, KnnEntry, RunEntry, StepEntry } from "../report/index.js";
 import * as torch from "../torch/index.js";
-import { findCheckpoint, requireFreshFolder, type Position } from "./runs/checkpointFiles.js";
+import type { Position } from "./runs/checkpointFiles.js";
 import { FiniteGuard } from "./runs/finiteGuard.js";
 import { beginWith, readEncoder } from "./initialWeights.js";
 import { chooseKernels } from "./kernels.js";
@@ -13,8 +13,10 @@ import { createAutocast } from "./options.js";
 import {
   createOptimizer, isSaveDue, randomSeed, resolveOptions, trainingFacts, type PretrainOptions,
 } from "./pretrainOptions.js";
+import { readToResume } from "./runs/resuming.js";
 import { RunRecorder } from "./runs/runRecorder.js";
 import { SavedTraining, type RunFacts, type Trainee } from "./runs/trainingState.js";
+import { untilAborted } from "./runs/untilAborted.js";
 
 /** What a caller hears, and can say, while the training runs. */
 export interface PretrainHooks {
@@ -28,7 +30,7 @@ export interface PretrainHooks {
   onBadImage?(image: BadImage): void;
   /** Something will not go as the options suggest. */
   onWarning?(message: string): void;
-  /** Once aborted, the run finishes its step, saves and returns. */
+  /** Once aborted, the run finishes its step, or leaves off waiting for images, saves and returns. */
   signal?: AbortSignal;
 }
 
@@ -73,10 +75,8 @@ export async function pretrain(options: PretrainOptions, hooks: PretrainHooks = 
   const source = typeof options.data === "string" ? await openImages(options.data, { length, shuffleBuffer }) : options.data;
   requireImages(source, recipe.batchSize);
   const probe = await KnnProbe.open(options.data, recipe);
-  const resumedFrom = recipe.resume === null ? null : findCheckpoint(recipe.resume);
-  if (recipe.out !== null) requireFreshFolder(recipe.out, resumedFrom);
-  using saved = resumedFrom === null ? null : await SavedTraining.read(resumedFrom);
-  using initial = recipe.init === null ? null : await readEncoder(recipe.init);
+  using saved = await readToResume(recipe, (path) => SavedTraining.read(path), hooks.onWarning);
+  using initial = recipe.init === null || saved !== null ? null : await readEncoder(recipe.init);
   const seed = recipe.seed ?? saved?.facts?.seed ?? randomSeed();
   await using loader = new TwoViewLoader(source, {
     batchSize: recipe.batchSize, imageSize: recipe.imageSize, cropMin: recipe.cropMin, augmentation: recipe.augmentation ?? {}, seed,
@@ -116,7 +116,7 @@ export async function pretrain(options: PretrainOptions, hooks: PretrainHooks = 
     let lastLoss: number | null = null;
     let stop: "interrupted" | "stop-after" | null = null;
     training: for (let { epoch, step } = start; epoch < epochs; epoch++, step = 0) {
-      for await (using batch of loader.epoch(epoch, step)) {
+      for await (using batch of untilAborted(loader.epoch(epoch, step), hooks.signal)) {
         // Learning rate and momentum follow the fractional epoch.
         const progress = epoch + step / stepsPerEpoch;
         const lr = learningRateAt(progress, recipe);
@@ -152,6 +152,11 @@ export async function pretrain(options: PretrainOptions, hooks: PretrainHooks = 
         if (position.epoch < epochs) stop = hooks.signal?.aborted ? "interrupted" : steps === recipe.stopAfter ? "stop-after" : null;
         if (stop || isSaveDue(recipe, position, stepsPerEpoch)) await recorder.save(position, loader.bad);
         if (stop) break training;
+      }
+      if (step < stepsPerEpoch) { // while it waited for images
+        stop = "interrupted";
+        if (steps > 0) await recorder.save({ epoch, step }, loader.bad);
+        break;
       }
       if (probe?.isDue(epoch)) await recorder.judge(epoch, () => probe.judge(moco.baseEncoder, hooks.signal));
     }

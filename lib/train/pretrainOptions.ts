@@ -6,6 +6,7 @@ import type { Module } from "../nn/index.js";
 import { AdamW, LARS, scaledLearningRate, type Optimizer } from "../optim/index.js";
 import type { Tensor } from "../torch/index.js";
 import type { Position } from "./runs/checkpointFiles.js";
+import { requireStableFolder } from "./runs/resuming.js";
 import {
   OptionError, requireOneOf, requirePrecision, requireRange, requireWhole, resolveDevice, type Precision, type TrainingOptions,
 } from "./options.js";
@@ -82,7 +83,10 @@ export interface PretrainOptions extends TrainingOptions {
    */
   deterministic?: boolean;
 
-  /** A checkpoint of ours or of upstream's to go on from, or the folder of a run for its latest. */
+  /**
+   * A checkpoint of ours or of upstream's to go on from, or the folder of a run for its latest. With `autoResume` it is what the run begins
+   * with while its own folder has none.
+   */
   resume?: string;
   /** A checkpoint of any kind that `moco convert` reads: a new run begins with its encoder's weights. */
   init?: string;
@@ -148,6 +152,7 @@ export function resolveOptions(options: PretrainOptions) {
     cacheImages: options.cacheImages ?? false,
     maxBad: options.maxBad ?? 0.01,
     out: options.out ?? null,
+    autoResume: options.autoResume ?? false,
     resume: options.resume ?? null,
     init: options.init ?? null,
     saveEveryEpochs: options.saveEveryEpochs ?? 1,
@@ -192,6 +197,7 @@ export function resolveOptions(options: PretrainOptions) {
       "init begins a new run and resume goes on with one; give resume alone to go on, or init alone to begin with another encoder's weights",
     );
   }
+  requireStableFolder(given);
   requirePrecision(precision, device);
   return given;
 }

@@ -75,6 +75,8 @@ export interface ViewBatch<Views extends readonly Tensor[] = readonly Tensor[]> 
   [Symbol.dispose](): void;
 }
 
+/** How long `close` waits for images that are being read, in milliseconds. */
+const closePatienceMs = 3000;
 /** Images that become one native job: enough to keep its overhead small, few enough to start early. */
 const imagesPerJob = 16;
 
@@ -194,16 +196,20 @@ export class ViewLoader<Views extends readonly Tensor[] = readonly Tensor[]> {
     }
   }
 
-  /** Ends the background work and its threads. */
+  /** Ends the background work and its threads. Waits for images that are being read, but not for long. */
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
     this.pool.cancel();
-    await Promise.all([...this.#running].map((batches) => batches.return(undefined)));
-    this.pool.close();
-    this.#buffers.close();
-    this.#deviceWork?.dispose();
-    this.#cache?.clear();
+    const ended = Promise.all([...this.#running].map((batches) => batches.return(undefined))).then(() => {
+      this.pool.close();
+      this.#buffers.close();
+      this.#deviceWork?.dispose();
+      this.#cache?.clear();
+    });
+    // An image that does not come, from a network that hangs, holds up nobody; what it would be written into is freed when it has come.
+    using patience = timeout(closePatienceMs);
+    await Promise.race([ended, patience.over]);
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -364,4 +370,10 @@ export class ViewLoader<Views extends readonly Tensor[] = readonly Tensor[]> {
       throw new TooManyBadImagesError(this.bad, length, this.#options.maxBad);
     }
   }
+}
+
+function timeout(milliseconds: number): Disposable & { over: Promise<void> } {
+  let timer: NodeJS.Timeout;
+  const over = new Promise<void>((resolve) => (timer = setTimeout(resolve, milliseconds)));
+  return { over, [Symbol.dispose]: () => clearTimeout(timer) };
 }
