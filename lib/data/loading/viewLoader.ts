@@ -182,7 +182,10 @@ export class ViewLoader<Views extends readonly Tensor[] = readonly Tensor[]> {
       for (;;) {
         const asked = performance.now();
         const { value, done } = await batches.next();
-        if (this.#closed) throw new Error("the loader was closed in the middle of an epoch");
+        if (this.#closed) {
+          value?.[Symbol.dispose](); // of a batch that came too late
+          throw new Error("the loader was closed in the middle of an epoch");
+        }
         if (done) return;
         const { views, samples, step } = value;
         yield {

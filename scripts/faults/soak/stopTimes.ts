@@ -1,5 +1,5 @@
 import { spawn } from "node:child_process";
-import { existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { existsSync, linkSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -23,7 +23,10 @@ export interface StopTimes {
 }
 
 const LIMIT_SECONDS = 10;
+/** A process that does not come to the moment, or to its end, is given up after so long. */
 const PATIENCE_MS = 120_000;
+/** Times that each labelled image is there, so that judging by kNN takes long. */
+const COPIES = 10;
 const FLAGS = (
   "-a vit_small -b 8 --epochs 100 --warmup-epochs 1 --optimizer adamw --lr 1.5e-4 --wd 0.1 --moco-t 0.2 --stop-grad-conv1 --moco-m-cos " +
   "--device cpu --seed 1 -j 1 -p 1"
@@ -38,6 +41,7 @@ export async function measureStops(
   const result: StopTimes = { flags: FLAGS.join(" "), moments: {}, longest: 0, violations: [] };
   try {
     await writeImages(root);
+    writeLabelled(root);
     for (const moment of MOMENTS) {
       const times: { saved: number; ended: number; checkpoint: boolean }[] = [];
       for (let i = 0; i < signals; i++) {
@@ -93,6 +97,16 @@ async function one(moment: Moment, root: string, random: Random): Promise<{ save
   }
 }
 
+/** The images in two classes, many times. */
+function writeLabelled(root: string): void {
+  const photos = join(root, "photos", "all");
+  for (const [i, name] of readdirSync(photos).entries()) {
+    const folder = join(root, "labelled", i % 2 === 0 ? "even" : "odd");
+    mkdirSync(folder, { recursive: true });
+    for (let copy = 0; copy < COPIES; copy++) linkSync(join(photos, name), join(folder, `${copy}-${name}`));
+  }
+}
+
 /** Data and further flags. */
 function wordsOf(moment: Moment, root: string): string[] {
   const photos = join(root, "photos");
@@ -109,7 +123,7 @@ function wordsOf(moment: Moment, root: string): string[] {
 async function arrive(moment: Moment, out: string, stderr: () => string, random: Random): Promise<void> {
   const until = async (met: () => boolean): Promise<void> => {
     for (let waited = 0; !met(); waited += 5) {
-      if (waited > PATIENCE_MS) throw new Error(`${moment}: it did not come: ${stderr()}`);
+      if (waited > PATIENCE_MS || stderr().includes("error:")) throw new Error(`${moment}: it did not come: ${stderr()}`);
       await wait(5);
     }
   };
