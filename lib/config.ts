@@ -121,6 +121,21 @@ export function launchVariables(environment: Environment = process.env): LaunchV
   return Object.fromEntries(given);
 }
 
+/** A job of Slurm's. */
+export interface SlurmJob {
+  /** As `scontrol` takes it: `JOB`, or `ARRAY_TASK` in an array of jobs. */
+  readonly id: string;
+  /** Whether this process is the first of the job's, which speaks for all of them. */
+  readonly first: boolean;
+}
+
+/** The Slurm job that this process is part of, or null. */
+export function slurmJob(environment: Environment = process.env): SlurmJob | null {
+  const { SLURM_JOB_ID: job, SLURM_ARRAY_JOB_ID: array, SLURM_ARRAY_TASK_ID: task, SLURM_PROCID: process = "0", RANK: rank = "0" } = environment;
+  if (!job) return null;
+  return { id: array && task ? `${array}_${task}` : job, first: process === "0" && rank === "0" };
+}
+
 /** An environment variable has a value that nothing can be made of. */
 export class ConfigError extends Error {
   override readonly name = "ConfigError";

@@ -11,6 +11,7 @@ import { applyConfigFile } from "./configFile.js";
 import { counted } from "./counted.js";
 import { addFinetuneFlags, toFinetuneOptions, type FinetuneFlags } from "./finetuneFlags.js";
 import { defaultFolder, resumeCommand } from "./runFolder.js";
+import { listenForStop } from "./stopSignals.js";
 import { asUsageError } from "./usageError.js";
 
 const EXAMPLES = `
@@ -42,41 +43,41 @@ const BEGINNINGS = ["--pretrained", "--finetune", "--heads"];
 async function train(data: string, flags: FinetuneFlags): Promise<void> {
   const out = flags.out ?? defaultFolder({ resume: flags.resume, name: "finetune" });
   const options = { ...toFinetuneOptions(data, flags), out };
+  let display: Display | null = null;
+  using stop = listenForStop(flags, () => display); // first of all: SIGUSR1 would open Node.js's debugger, SIGUSR2 end the process
   await ensureReady();
   const { finetune } = await import("../train/finetune.js");
-  const { listenForInterrupt } = await import("../train/runs/interrupt.js");
   const { CLASSIFIER_CHECKPOINT, MODEL_BEST } = await import("../train/runs/checkpointFiles.js");
-  const display = await createDisplay(data, flags, out);
-  const interrupt = listenForInterrupt((signal) => {
-    display.tell(`${signal}: finishing this step, then saving. Ctrl-C again quits at once.`);
-  });
-  const goOn = (): string => `Go on with:\n  ${resumeCommand("finetune", out, BEGINNINGS)}`;
+  display = await createDisplay(data, flags, out);
+  const command = (): string => resumeCommand("finetune", out, BEGINNINGS, flags.autoResume);
+  const goOn = (): string => `Go on with:\n  ${command()}`;
   try {
-    const result = await finetune(options, { ...display.hooks, signal: interrupt.signal });
+    const result = await finetune(options, { ...display.hooks, signal: stop.signal });
     result.model.dispose();
     display.stop();
-    tellResult(result);
+    tellResult(result, display);
+    if (result.reason === "interrupted") await stop.stopped();
   } catch (error) {
     display.stop();
     const last = join(out, CLASSIFIER_CHECKPOINT);
     if (display.started && existsSync(last)) display.tell(`The last checkpoint is ${last}. ${goOn()}`);
     throw asUsageError(error);
-  } finally {
-    interrupt.dispose();
   }
 
-  function tellResult({ reason, steps, loss, checkpoint, evaluation, bestAcc1, classes, badImages, seconds }: FinetuneResult): void {
+  function tellResult(
+    { reason, steps, loss, checkpoint, evaluation, bestAcc1, classes, badImages, seconds }: FinetuneResult, display: Display,
+  ): void {
     const unfinished = reason !== "finished";
     const best = existsSync(join(out, MODEL_BEST)) ? join(out, MODEL_BEST) : null;
     if (unfinished) {
-      const cause = reason === "interrupted" ? `by ${String(interrupt.signal.reason)}` : "as --stop-after asks";
-      display.tell(`Stopped ${cause} after ${counted(steps, "step")}; everything is saved in ${checkpoint}.\n${goOn()}`);
+      const cause = reason === "interrupted" ? `by ${String(stop.signal.reason)}` : "as --stop-after asks";
+      display.tell(`Stopped ${cause} after ${counted(steps, "step")}; ${checkpoint === null ? "there is nothing new to save" : `everything is saved in ${checkpoint}`}.\n${goOn()}`);
     } else if (!display.quiet) {
       display.tell(`Done in ${display.duration(seconds)}: ${counted(steps, "step")}, last loss ${loss?.toFixed(4) ?? "-"}.`);
     }
     if (badImages.length > 0) display.tell(`Left out as unreadable: ${counted(badImages.length, "image")}; ${join(out, "log.jsonl")} has the names.`);
     if (flags.json) {
-      const resume = unfinished ? resumeCommand("finetune", out, BEGINNINGS) : null;
+      const resume = unfinished ? command() : null;
       const { acc1 = null, acc5 = null, average = null } = evaluation ?? {};
       process.stdout.write(`${JSON.stringify({
         reason, acc1, acc5, average, bestAcc1, loss, classes: classes.length, steps, checkpoint, best, out, log: join(out, "log.jsonl"),

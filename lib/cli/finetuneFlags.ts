@@ -1,13 +1,13 @@
 import { type Command, InvalidArgumentError } from "commander";
 import type { FinetuneOptions } from "../train/finetuning/finetuneOptions.js";
 import type { Range } from "./numberOption.js";
-import { deviceOf, flag, fraction, notNegative, number, positive, shared, whole, type TrainingFlags } from "./trainingFlags.js";
+import { deviceOf, flag, fraction, notNegative, number, positive, requireRestartable, shared, whole, type TrainingFlags } from "./trainingFlags.js";
 import { UsageError } from "./usageError.js";
 
 /** Flags that upstream's programs and DeiT's mean alike. */
 type SharedFlags = Pick<
   TrainingFlags,
-  "workers" | "epochs" | "batchSize" | "momentum" | "weightDecay" | "printFreq" | "resume" | "seed" | "gpu" | "out" | "device" |
+  "workers" | "epochs" | "batchSize" | "momentum" | "weightDecay" | "printFreq" | "resume" | "seed" | "gpu" | "out" | "autoResume" | "requeueSignal" | "device" |
   "precision" | "deterministic" |
   "threads" | "maxBad" | "exif" | "saveInBackground" | "stopAfter" | "config" | "quiet" | "json"
 >;
@@ -104,6 +104,8 @@ export function addFinetuneFlags(command: Command): Command {
     flag("--eval", "only evaluate the classifier that --resume leads to"),
     flag("--resume <path>", "go on from this checkpoint of a fine-tuning, or from that in its folder").default("", "none"),
     shared.out("finetune"),
+    shared.autoResume(),
+    shared.requeueSignal(),
     whole("--seed <n>", "seed of classifier, order and augmentation (default: a random one)", 0),
     shared.device(),
     shared.gpu(),
@@ -131,7 +133,9 @@ export function addFinetuneFlags(command: Command): Command {
  * @throws UsageError for flags that contradict each other, or that say nothing of what to train
  */
 export function toFinetuneOptions(data: string, flags: FinetuneFlags): FinetuneOptions {
+  requireRestartable(flags);
   const { resume, pretrained, arch } = flags;
+  if (flags.eval && flags.autoResume) throw new UsageError("--auto-resume goes on with a training, and --eval trains nothing; leave one of them out");
   if (flags.eval && resume === "") throw new UsageError("--eval needs a classifier: --resume with a checkpoint of a fine-tuning, or its folder");
   if (resume !== "" && pretrained !== undefined) {
     throw new UsageError("--pretrained begins a new run and --resume goes on with one; give --resume alone to go on");
@@ -184,6 +188,7 @@ export function toFinetuneOptions(data: string, flags: FinetuneFlags): FinetuneO
     workers: flags.workers,
     maxBad: flags.maxBad,
     resume: resume === "" ? undefined : resume,
+    autoResume: flags.autoResume,
     saveInBackground: flags.saveInBackground,
     stopAfter: flags.stopAfter,
   };

@@ -12,6 +12,7 @@ import { counted } from "./counted.js";
 import { joinGroup } from "./joinGroup.js";
 import { addLinclsFlags, toLinearProbeOptions, type LinclsFlags } from "./linclsFlags.js";
 import { defaultFolder, resumeCommand } from "./runFolder.js";
+import { listenForStop } from "./stopSignals.js";
 import { asUsageError } from "./usageError.js";
 
 const EXAMPLES = `
@@ -39,40 +40,38 @@ export function register(program: Command): void {
 async function run(given: LinearProbeOptions, flags: LinclsFlags): Promise<void> {
   const out = flags.evaluate ? undefined : flags.out ?? defaultFolder({ resume: flags.resume, name: "lincls" });
   const options = { ...given, out };
+  let display: Display | null = null;
+  using stop = listenForStop(flags, () => display); // first of all: SIGUSR1 would open Node.js's debugger, SIGUSR2 end the process
   await ensureReady();
   using group = await joinGroup(flags, (note) => process.stderr.write(`${pc.yellow("warning:")} ${note}\n`)).catch((error: unknown) => {
     throw asUsageError(error);
   });
   const leads = group === undefined || group.rank === 0;
   const { linearProbe } = await import("../train/linear.js");
-  const { listenForInterrupt } = await import("../train/runs/interrupt.js");
   const quiet = !leads || flags.quiet === true || readConfig().quiet;
-  const display = await createDisplay(flags, options, quiet);
-  const interrupt = listenForInterrupt((signal) => {
-    if (leads) display.tell(`${signal}: finishing this step, then saving. Ctrl-C again quits at once.`);
-  });
-  const goOn = (): string => `Go on with:\n  ${resumeCommand("lincls", out!)}`;
+  display = await createDisplay(flags, options, quiet);
+  const command = (): string => resumeCommand("lincls", out!, [], flags.autoResume);
+  const goOn = (): string => `Go on with:\n  ${command()}`;
   try {
-    const result = await linearProbe({ ...options, group }, { ...(leads ? display.hooks : {}), signal: interrupt.signal });
+    const result = await linearProbe({ ...options, group }, { ...(leads ? display.hooks : {}), signal: stop.signal });
     result.model.dispose();
     display.stop();
     if (!leads) return; // rank 0 tells what all have in common
     const saved = out !== undefined && existsSync(join(out, "checkpoint.pth.tar"));
     if (result.reason !== "finished") {
-      const cause = result.reason === "interrupted" ? `by ${interrupt.signal.aborted ? String(interrupt.signal.reason) : "another process"}` : "as --stop-after asks";
+      const cause = result.reason === "interrupted" ? `by ${stop.signal.aborted ? String(stop.signal.reason) : "another process"}` : "as --stop-after asks";
       const rest = result.checkpoint === null ? "Nothing is saved yet; give the same command again." : `Everything is saved in ${result.checkpoint}.\n${goOn()}`;
       display.tell(`Stopped ${cause} after ${counted(result.steps, "step")}. ${rest}`);
     }
     if (result.badImages.length > 0) display.tell(`Left out as unreadable: ${counted(result.badImages.length, "image")}.`);
-    const resume = result.reason !== "finished" && saved ? resumeCommand("lincls", out) : null;
+    const resume = result.reason !== "finished" && saved ? command() : null;
     process.stdout.write(flags.json ? `${JSON.stringify(asJson(result, options, resume))}\n` : inWords(result, options));
+    if (result.reason === "interrupted") await stop.stopped();
   } catch (error) {
     display.stop();
     const file = out === undefined ? null : join(out, "checkpoint.pth.tar");
     if (display.started && file !== null && existsSync(file)) display.tell(`The last checkpoint is ${file}. ${goOn()}`);
     throw asUsageError(error);
-  } finally {
-    interrupt.dispose();
   }
 }
 
@@ -114,7 +113,7 @@ function inWords({ evaluation, bestAcc1, heads }: LinearProbeResult, options: Li
 
 interface Display {
   hooks: LinearProbeHooks;
-  /** Whether training has begun. */
+  /** Whether training has begun, or the features for it. */
   readonly started: boolean;
   /** A message that is shown under --quiet too. */
   tell(line: string): void;
@@ -144,7 +143,7 @@ async function createDisplay(flags: LinclsFlags, options: LinearProbeOptions, qu
     `epoch ${epoch + 1}/${flags.epochs}  acc@1 ${acc1.toFixed(3)}  acc@5 ${acc5.toFixed(3)}  loss ${loss.toFixed(4)}${best ? "  the best so far" : ""}`;
   return {
     get started() {
-      return started;
+      return started || counts.size > 0;
     },
     tell,
     stop,

@@ -1,6 +1,6 @@
 import { type Command, InvalidArgumentError } from "commander";
 import type { LinearProbeOptions } from "../train/linearProbe/linearOptions.js";
-import { deviceOf, flag, number, shared, whole, type TrainingFlags } from "./trainingFlags.js";
+import { deviceOf, flag, number, requireRestartable, shared, whole, type TrainingFlags } from "./trainingFlags.js";
 import { UsageError } from "./usageError.js";
 
 /** Parsed flags of `moco lincls`, under commander's names. */
@@ -45,6 +45,8 @@ export function addLinclsFlags(command: Command): Command {
     whole("--num-classes <n>", "outputs of the classifier, where that is not the number of classes; upstream's have 1000", 1),
     shared.distTimeout(),
     shared.out("lincls"),
+    shared.autoResume(),
+    shared.requeueSignal(),
     shared.device(),
     shared.precision("of the frozen encoder (default: fp32, as upstream)"),
     whole("--image-size <pixels>", "side of the square input (default: what the encoder was trained on, 224 where its file does not tell)", 1),
@@ -76,6 +78,7 @@ export function addLinclsFlags(command: Command): Command {
  * @throws UsageError for flags that contradict each other
  */
 export function toLinearProbeOptions(data: string, flags: LinclsFlags, rateGiven: boolean): LinearProbeOptions {
+  requireRestartable(flags);
   if (flags.sweep !== undefined && rateGiven) {
     throw new UsageError("--lr and --sweep both give learning rates; give one of them");
   }
@@ -109,6 +112,7 @@ export function toLinearProbeOptions(data: string, flags: LinclsFlags, rateGiven
     images: flags.images,
     shuffleBuffer: flags.shuffleBuffer,
     resume: flags.resume === "" ? undefined : flags.resume,
+    autoResume: flags.autoResume,
     saveInBackground: flags.saveInBackground,
     stopAfter: flags.stopAfter,
   };

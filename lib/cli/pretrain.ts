@@ -12,6 +12,7 @@ import { joinGroup } from "./joinGroup.js";
 import { addPretrainFlags, toPretrainOptions, type PretrainFlags } from "./pretrainFlags.js";
 import { defaultFolder, resumeCommand } from "./runFolder.js";
 import { replay } from "./replay.js";
+import { listenForStop } from "./stopSignals.js";
 import { asUsageError, UsageError } from "./usageError.js";
 
 const EXAMPLES = `
@@ -20,6 +21,7 @@ Examples:
   $ moco pretrain photos --config recipe.json --plan
   $ moco pretrain photos --config recipe.json --out runs/first
   $ moco pretrain photos --config recipe.json --resume runs/first
+  $ moco pretrain photos --config recipe.json --out runs/first --auto-resume
   $ moco pretrain --replay runs/first/failed_step_001234.pth.tar`;
 
 /** `moco pretrain DATA` */
@@ -41,6 +43,8 @@ export function register(program: Command): void {
 
 async function run(data: string, flags: PretrainFlags): Promise<void> {
   const options = { ...toPretrainOptions(data, flags), out: flags.out ?? defaultFolder({ resume: flags.resume, name: flags.arch }) };
+  let display: Display | null = null;
+  using stop = listenForStop(flags, () => display); // first of all: SIGUSR1 would open Node.js's debugger, SIGUSR2 end the process
   await ensureReady();
   if (flags.plan) return tellPlan(options, flags);
   using group = await joinGroup(flags, (note) => process.stderr.write(`${pc.yellow("warning:")} ${note}\n`)).catch((error: unknown) => {
@@ -48,43 +52,39 @@ async function run(data: string, flags: PretrainFlags): Promise<void> {
   });
   const leads = group === undefined || group.rank === 0;
   const { pretrain } = await import("../train/pretrain.js");
-  const { listenForInterrupt } = await import("../train/runs/interrupt.js");
   const { checkpointsIn } = await import("../train/runs/checkpointFiles.js");
   const { formatDuration, RUN_LOG } = await import("../report/index.js");
   const quiet = !leads || flags.quiet === true || readConfig().quiet;
-  const display = await createDisplay(flags, data, options.out, quiet);
-  const interrupt = listenForInterrupt((signal) => {
-    if (leads) display.tell(`${signal}: finishing this step, then saving. Ctrl-C again quits at once.`);
-  });
-  const goOn = (): string => `Go on with:\n  ${resumeCommand("pretrain", options.out)}`;
+  display = await createDisplay(flags, data, options.out, quiet);
+  const command = (): string => resumeCommand("pretrain", options.out, [], flags.autoResume);
+  const goOn = (): string => `Go on with:\n  ${command()}`;
 
   try {
     const hooks = leads ? display.hooks : {}; // rank 0 tells what all have in common
-    const result = await pretrain({ ...options, group }, { ...hooks, signal: interrupt.signal });
+    const result = await pretrain({ ...options, group }, { ...hooks, signal: stop.signal });
     result.moco.dispose();
     display.stop();
-    if (leads) tellResult(result);
+    if (leads) tellResult(result, display);
+    if (result.reason === "interrupted") await stop.stopped();
   } catch (error) {
     display.stop();
     const last = checkpointsIn(options.out).at(-1);
     if (display.started && last !== undefined) display.tell(`The last checkpoint is ${join(options.out, last)}. ${goOn()}`);
     throw asUsageError(error);
-  } finally {
-    interrupt.dispose();
   }
 
-  function tellResult({ reason, steps, loss, checkpoint, badImages, seconds }: PretrainResult): void {
+  function tellResult({ reason, steps, loss, checkpoint, badImages, seconds }: PretrainResult, display: Display): void {
     const log = join(options.out, RUN_LOG);
     const unfinished = reason !== "finished";
     if (unfinished) {
-      const cause = reason === "interrupted" ? `by ${interrupt.signal.aborted ? String(interrupt.signal.reason) : "another process"}` : "as --stop-after asks";
-      display.tell(`Stopped ${cause} after ${counted(steps, "step")}; everything is saved in ${checkpoint}.\n${goOn()}`);
+      const cause = reason === "interrupted" ? `by ${stop.signal.aborted ? String(stop.signal.reason) : "another process"}` : "as --stop-after asks";
+      display.tell(`Stopped ${cause} after ${counted(steps, "step")}; ${checkpoint === null ? "there is nothing new to save" : `everything is saved in ${checkpoint}`}.\n${goOn()}`);
     } else if (!quiet) {
       display.tell(`Done in ${formatDuration(seconds)}: ${counted(steps, "step")}, last loss ${loss?.toFixed(4) ?? "-"}. Log: ${log}`);
     }
     if (badImages.length > 0) display.tell(`Left out as unreadable: ${counted(badImages.length, "image")}; ${log} has the names.`);
     if (flags.json) {
-      const resume = unfinished ? resumeCommand("pretrain", options.out) : null;
+      const resume = unfinished ? command() : null;
       process.stdout.write(`${JSON.stringify({ reason, checkpoint, out: options.out, log, steps, loss, badImages, seconds, resume })}\n`);
     } else if (checkpoint !== null) {
       process.stdout.write(`${checkpoint}\n`);

@@ -1,6 +1,6 @@
 import { type Command, InvalidArgumentError } from "commander";
 import type { PretrainOptions } from "../train/pretrainOptions.js";
-import { deviceOf, flag, fraction, notNegative, number, positive, shared, whole, type TrainingFlags } from "./trainingFlags.js";
+import { deviceOf, flag, fraction, notNegative, number, positive, requireRestartable, shared, whole, type TrainingFlags } from "./trainingFlags.js";
 
 /** Parsed flags of `moco pretrain`, under commander's names. */
 export interface PretrainFlags extends Omit<TrainingFlags, "precision"> {
@@ -67,6 +67,8 @@ export function addPretrainFlags(command: Command): Command {
 
     shared.distTimeout(),
     shared.out("ARCH"),
+    shared.autoResume(),
+    shared.requeueSignal(),
     shared.device(),
     shared.precision("of the forward pass (default: fp16 on a GPU, as upstream, fp32 on the CPU); fp64: to compare trainings")
       .choices(["fp32", "bf16", "fp16", "fp64"]),
@@ -113,6 +115,7 @@ export function addPretrainFlags(command: Command): Command {
  * @throws UsageError for flags that contradict each other
  */
 export function toPretrainOptions(data: string, flags: PretrainFlags): PretrainOptions {
+  requireRestartable(flags);
   return {
     data,
     encoder: flags.arch,
@@ -146,6 +149,7 @@ export function toPretrainOptions(data: string, flags: PretrainFlags): PretrainO
     images: flags.images,
     shuffleBuffer: flags.shuffleBuffer,
     resume: flags.resume === "" ? undefined : flags.resume,
+    autoResume: flags.autoResume,
     saveEveryEpochs: "epochs" in flags.saveEvery ? flags.saveEvery.epochs : undefined,
     saveEverySteps: "steps" in flags.saveEvery ? flags.saveEvery.steps : undefined,
     keep: flags.keep,

@@ -22,8 +22,10 @@ export function defaultFolder({ resume, name }: { resume: string; name: string }
  * The command that goes on with the run in `out`: this one, with another `--resume`.
  *
  * @param beginnings further flags with a value that only the beginning of a run has
+ * @param again whether the same command goes on by itself
  */
-export function resumeCommand(command: string, out: string, beginnings: readonly string[] = []): string {
+export function resumeCommand(command: string, out: string, beginnings: readonly string[] = [], again = false): string {
+  if (again) return shellLine([...programWords(), ...process.argv.slice(2)]);
   const words = withoutFlags(process.argv.slice(2), ["--resume", "--out", "--start-epoch", ...beginnings]);
   const at = words.indexOf(command) + 1;
   return shellLine([...programWords(), ...words.slice(0, at), "--resume", out, ...words.slice(at)]);

@@ -24,6 +24,8 @@ export interface TrainingFlags {
   gpu?: number;
   multiprocessingDistributed?: boolean;
   out?: string;
+  autoResume?: boolean;
+  requeueSignal?: "USR1" | "USR2";
   device?: string;
   precision?: "fp32" | "bf16" | "fp16";
   deterministic?: boolean;
@@ -80,6 +82,9 @@ export const shared = {
   // Ours.
   distTimeout: () => whole("--dist-timeout <seconds>", "how long one exchange between processes may take before the run ends", 1).default(600),
   out: (name: string) => flag("--out <dir>", `folder for checkpoints and log (default: runs/${name}-TIME, or that of the run that is resumed)`),
+  autoResume: () => flag("--auto-resume", "go on from the latest checkpoint in --out, or begin where there is none: for jobs that are started again"),
+  requeueSignal: () => flag("--requeue-signal <name>", "on this signal save, requeue the Slurm job and end; USR2 is no other's, USR1 Node.js's debugger's")
+    .choices(["USR1", "USR2"]),
   device: () => flag("--device <name>", "cpu, cuda or cuda:N (default: the first GPU, else cpu)"),
   precision: (description: string) => flag("--precision <name>", description).choices(["fp32", "bf16", "fp16"]),
   deterministic: () => flag("--deterministic", "on a GPU, only kernels that give the same bits in each run; the CPU's always do"),
@@ -106,3 +111,14 @@ export function deviceOf({ gpu, device }: Pick<TrainingFlags, "gpu" | "device">)
   throw new UsageError(`--gpu ${gpu} and --device ${device} contradict each other; give one of them`);
 }
 
+/**
+ * A job that starts itself again finds its run only in a folder that is the same each time.
+ *
+ * @throws UsageError where a flag lacks the one that it needs
+ */
+export function requireRestartable({ out, autoResume, requeueSignal }: Pick<TrainingFlags, "out" | "autoResume" | "requeueSignal">): void {
+  if (autoResume && out === undefined) throw new UsageError("--auto-resume goes on with what is in the run's folder; name it: --out DIR");
+  if (requeueSignal !== undefined && !autoResume) {
+    throw new UsageError(`--requeue-signal ${requeueSignal} has the job started again, which then goes on by itself only with --auto-resume; add it`);
+  }
+}

@@ -1,5 +1,6 @@
 export {
-  createModel, architectures, isArchitecture, UnknownArchitectureError, type Architecture, type CreateModelOptions,
+  createModel, architectures, isArchitecture, registerArchitecture, UnknownArchitectureError, type Architecture, type ArchitectureBuilder,
+  type CreateModelOptions,
 } from "./registry.js";
 export { Encoder } from "./encoder.js";
 export { VisionTransformer, type VisionTransformerOptions } from "./vit.js";

@@ -1,6 +1,6 @@
 import { nearestNames } from "../nearestNames.js";
 import type { Encoder } from "./encoder.js";
-import { requireNoDropPath, type ImageSize } from "./errors.js";
+import { ModelConfigError, requireNoDropPath, type ImageSize } from "./errors.js";
 import { ResNet, type ResNetOptions } from "./resnet.js";
 import { VisionTransformer, type VisionTransformerOptions } from "./vit.js";
 
@@ -19,14 +19,15 @@ export interface CreateModelOptions {
   dropPath?: number;
 }
 
-type Builder = (options: CreateModelOptions) => Encoder;
+/** Builds an encoder of an architecture. */
+export type ArchitectureBuilder = (options: CreateModelOptions) => Encoder;
 
-function vit(sizes: VisionTransformerOptions): Builder {
+function vit(sizes: VisionTransformerOptions): ArchitectureBuilder {
   return ({ imageSize, patchSize, numClasses, stopGradConv1, dropPath }) =>
     new VisionTransformer({ numHeads: 12, mlpRatio: 4, ...sizes, imageSize, patchSize, numClasses, stopGradConv1, dropPath });
 }
 
-function resnet(sizes: ResNetOptions): Builder {
+function resnet(sizes: ResNetOptions): ArchitectureBuilder {
   return ({ imageSize, numClasses, zeroInitResidual, dropPath }) => {
     requireNoDropPath(dropPath);
     return new ResNet({ ...sizes, imageSize, numClasses, zeroInitResidual });
@@ -48,7 +49,7 @@ const builders = {
   resnext101_32x8d: resnet({ block: "bottleneck", layers: [3, 4, 23, 3], groups: 32, widthPerGroup: 8 }),
   wide_resnet50_2: resnet({ block: "bottleneck", layers: [3, 4, 6, 3], widthPerGroup: 128 }),
   wide_resnet101_2: resnet({ block: "bottleneck", layers: [3, 4, 23, 3], widthPerGroup: 128 }),
-} satisfies Record<string, Builder>;
+} satisfies Record<string, ArchitectureBuilder>;
 
 /** Name of an architecture that `createModel` knows. */
 export type Architecture = keyof typeof builders;
@@ -58,6 +59,20 @@ export const architectures = Object.keys(builders) as Architecture[];
 
 export function isArchitecture(name: string): name is Architecture {
   return Object.hasOwn(builders, name);
+}
+
+/**
+ * Makes an architecture of your own known by a name, as timm's `register_model` does: to `createModel`, and so to every command of this
+ * process.
+ *
+ * @throws ModelConfigError for a name that is taken
+ * @example
+ * registerArchitecture("vit_tiny", (options) => new VisionTransformer({ embedDim: 192, depth: 12, numHeads: 3, ...options }));
+ */
+export function registerArchitecture(name: string, build: ArchitectureBuilder): void {
+  if (isArchitecture(name)) throw new ModelConfigError(`the architecture ${name} is there already; give yours another name`);
+  Object.assign(builders, { [name]: build });
+  architectures.push(name as Architecture);
 }
 
 /** `createModel` was given a name that it does not know. */

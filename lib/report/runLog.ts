@@ -1,4 +1,5 @@
-import { closeSync, fstatSync, openSync, readFileSync, readSync, writeSync } from "node:fs";
+import { closeSync, fdatasync, fstatSync, openSync, readFileSync, readSync, writeSync } from "node:fs";
+import { promisify } from "node:util";
 
 /** Name of the log in a run's folder. */
 export const RUN_LOG = "log.jsonl";
@@ -174,7 +175,7 @@ export class RunLogError extends Error {
 
 /**
  * Writes a run's log, one JSON object a line. Each line is on its way to the disk before `write` returns, so a run that dies leaves a log
- * up to its last step.
+ * up to its last step; a machine that loses power, one up to the last `sync`, and of what follows whatever the disk has got.
  */
 export class RunLog {
   readonly #file: number;
@@ -191,6 +192,11 @@ export class RunLog {
 
   write(entry: LogEntry): void {
     writeSync(this.#file, `${JSON.stringify(entry)}\n`);
+  }
+
+  /** Makes what was written so far survive a power cut. */
+  async sync(): Promise<void> {
+    await promisify(fdatasync)(this.#file);
   }
 
   close(): void {
@@ -216,7 +222,7 @@ export interface RunRecord {
 }
 
 /**
- * Reads a run's log. A last line that was cut off is left out; so are lines of kinds that this version does not know.
+ * Reads a run's log. A last line that was cut off is left out, as what a power cut left of lines is; so are lines of kinds that this version does not know.
  *
  * @throws RunLogError when the file cannot be read, does not begin as a log does, or has a line inside that is not JSON
  * @example
@@ -238,7 +244,11 @@ export function readRunLog(path: string): RunRecord {
         record.evaluations = record.evaluations.filter(({ epoch }) => (epoch + 1) * entry.stepsPerEpoch <= entry.firstStep);
         record.knn = record.knn.filter(({ epoch }) => (epoch + 1) * entry.stepsPerEpoch <= entry.firstStep);
         break;
-      case "step": record.steps.push(entry); break;
+      case "step":
+        // The line that would tell of the resumption may be lost in a power cut.
+        while (record.steps.length > 0 && record.steps.at(-1)!.step >= entry.step) record.steps.pop();
+        record.steps.push(entry);
+        break;
       case "evaluation": record.evaluations.push(entry); break;
       case "badImage": record.badImages.push(entry); break;
       case "checkpoint": record.checkpoints.push(entry); break;
@@ -268,8 +278,8 @@ function parseLines(path: string, text: string): LogEntry[] {
     try {
       return [JSON.parse(line) as LogEntry];
     } catch (error) {
-      // The last line, or one before a line that a resumed run began anew, may be cut.
-      if (i === lines.length - 1 || lines[i + 1]?.startsWith('{"kind":"run"')) return [];
+      // The last line, or one before a line that a resumed run began anew, may be cut; after a power cut, what was not synced may be zeros.
+      if (line.includes("\0") || i === lines.length - 1 || lines[i + 1]?.startsWith('{"kind":"run"')) return [];
       throw new RunLogError(`${path}, line ${i + 1} is not JSON (${(error as Error).message}); delete the line to read the rest`);
     }
   });

@@ -8,7 +8,7 @@ import { clipGradients, fineTuningRateAt, GradScaler } from "../optim/index.js";
 import type { EndEntry, EvaluationEntry } from "../report/index.js";
 import * as torch from "../torch/index.js";
 import type { Tensor } from "../torch/index.js";
-import { findCheckpoint, requireFreshFolder, type Position } from "./runs/checkpointFiles.js";
+import type { Position } from "./runs/checkpointFiles.js";
 import { newClassifier, savedClassifier, type Classifier } from "./finetuning/classifier.js";
 import { evaluateClassifier, type Evaluation } from "./evaluateClassifier.js";
 import {
@@ -22,9 +22,11 @@ import { ModelAverage } from "./finetuning/modelAverage.js";
 import { createAutocast } from "./options.js";
 import type { RunFacts } from "./runs/ownPart.js";
 import { randomSeed } from "./pretrainOptions.js";
+import { readToResume } from "./runs/resuming.js";
 import { softTargetCrossEntropy, softTargets } from "./finetuning/softTargets.js";
 import { SupervisedRecorder, type SupervisedHooks } from "./runs/supervisedRecorder.js";
 import { SavedSupervised } from "./runs/supervisedState.js";
+import { untilAborted } from "./runs/untilAborted.js";
 
 export interface FinetuneResult {
   /** The trained classifier; the caller disposes of it. */
@@ -77,10 +79,8 @@ export async function finetune(options: FinetuneOptions, hooks: SupervisedHooks 
     ? await openLabelledSplits(options.data, { val: valPath, numClasses, length, shuffleBuffer })
     : options.data;
   requireImages(train, recipe.batchSize);
-  const resumedFrom = recipe.resume === null ? null : findCheckpoint(recipe.resume);
-  if (out !== null) requireFreshFolder(out, resumedFrom);
-  using saved = resumedFrom === null ? null : await SavedSupervised.read(resumedFrom);
-  using initial = recipe.pretrained === null ? null : await readEncoder(recipe.pretrained, { numHeads: recipe.numHeads ?? undefined });
+  using saved = await readToResume(recipe, (path) => SavedSupervised.read(path), hooks.onWarning);
+  using initial = recipe.pretrained === null || saved !== null ? null : await readEncoder(recipe.pretrained, { numHeads: recipe.numHeads ?? undefined });
   const seed = recipe.seed ?? saved?.facts?.seed ?? randomSeed();
 
   torch.manualSeed(seed);
@@ -118,7 +118,7 @@ export async function finetune(options: FinetuneOptions, hooks: SupervisedHooks 
 
     if (val === null) hooks.onWarning?.("there are no images to judge by, so nothing is evaluated: add val/ beside train/, or give some (val, --val)");
     if (start.epoch >= epochs) hooks.onWarning?.(`nothing is left to do: ${start.epoch} of ${epochs} epochs are done; ask for more epochs`);
-    const run = { facts, device, epochs, start, resumedFrom, bestAcc1, classes, background: recipe.saveInBackground, layout: "deit" as const };
+    const run = { facts, device, epochs, start, resumedFrom: saved?.path ?? null, bestAcc1, classes, background: recipe.saveInBackground, layout: "deit" as const };
     await recorder.start({
       ...run, knownBad: loader.bad.length, options: { ...recipe, arch, imageSize, dropPath, seed }, further: () => furtherEntries(scaler, average),
     }, { model, optimizer });
@@ -129,7 +129,7 @@ export async function finetune(options: FinetuneOptions, hooks: SupervisedHooks 
     let stop: "interrupted" | "stop-after" | null = null;
     model.train();
     training: for (let { epoch, step } = start; epoch < epochs; epoch++, step = 0) {
-      for await (using batch of loader.epoch(epoch, step)) {
+      for await (using batch of untilAborted(loader.epoch(epoch, step), hooks.signal)) {
         const lr = fineTuningRateAt(scheduleEpoch(recipe, epoch, step, stepsPerEpoch), scheduleOf(recipe));
         optimizer.setLearningRate(lr);
         const place = { step: epoch * stepsPerEpoch + step, epoch, stepInEpoch: step, lr };
@@ -174,6 +174,11 @@ export async function finetune(options: FinetuneOptions, hooks: SupervisedHooks 
         if (stop === null || step === stepsPerEpoch) continue;
         await recorder.save({ epoch, step }, loader.bad);
         break training;
+      }
+      if (step < stepsPerEpoch) { // while it waited for images
+        stop = "interrupted";
+        if (steps > 0) await recorder.save({ epoch, step }, loader.bad);
+        break;
       }
       if (val !== null) {
         const found = await judge(model);

@@ -3,7 +3,7 @@ import { LabelledDataError, openLabelledSplits, partOf, type BadImage, type Labe
 import type { Encoder } from "../models/index.js";
 import type { EndEntry } from "../report/index.js";
 import * as torch from "../torch/index.js";
-import { findCheckpoint, requireFreshFolder, type Position } from "./runs/checkpointFiles.js";
+import type { Position } from "./runs/checkpointFiles.js";
 import { evaluateClassifier, type Evaluation } from "./evaluateClassifier.js";
 import { FeatureExtractor } from "./features.js";
 import { requireFrozen } from "./linearProbe/frozenWeights.js";
@@ -18,6 +18,7 @@ import { Ranks } from "./ranks/ranks.js";
 import { evaluationOfAll } from "./ranks/sharedEvaluation.js";
 import { SupervisedRecorder, type SupervisedHooks } from "./runs/supervisedRecorder.js";
 import type { SupervisedTrainee } from "./runs/supervisedState.js";
+import { untilAborted } from "./runs/untilAborted.js";
 
 /** What a caller hears, and can say, while a linear probe runs. */
 export interface LinearProbeHooks extends SupervisedHooks {
@@ -73,11 +74,8 @@ export async function linearProbe(options: LinearProbeOptions, hooks: LinearProb
   const { classes, train, val: allVal } = await ranks.together(() => openSplits(options.data, recipe));
   const val = partOf(allVal, ranks.rank, ranks.size);
   const numClasses = Math.max(recipe.numClasses ?? 0, classes.length);
-  await ranks.lead(() => {
-    if (recipe.out !== null && !recipe.evaluate) requireFreshFolder(recipe.out, recipe.resume === null ? null : findCheckpoint(recipe.resume));
-  });
   recipe.seed ??= recipe.resume === null ? ranks.shared(randomSeed) : null;
-  using start = await ranks.together(() => openProbe(recipe));
+  using start = await ranks.together(() => openProbe(recipe, hooks.onWarning));
   const { arch, saved } = start;
   const seed = ranks.shared(() => start.seed);
   const encoder = start.encoder.to(device);
@@ -149,7 +147,7 @@ export async function linearProbe(options: LinearProbeOptions, hooks: LinearProb
     const wish = (): typeof stop => (ranks.stopWanted ? "interrupted" : steps === recipe.stopAfter ? "stop-after" : null);
 
     for (let { epoch, step } = from; epoch < epochs && stop === null; epoch++, step = 0) {
-      for await (using batch of batches.epoch(epoch, step)) {
+      for await (using batch of untilAborted(batches.epoch(epoch, step), ranks.ownStop)) {
         const place = { step: epoch * stepsPerEpoch + step, epoch, stepInEpoch: step };
         ranks.beginStep(place.step);
         const done = heads.step(batch.features, batch.labels, place); // the encoder has no graph; each classifier takes its step

@@ -23,6 +23,11 @@ export interface TrainingOptions {
 
   /** Folder for checkpoints and log. Without it nothing is written. */
   out?: string;
+  /**
+   * Go on from the latest checkpoint in `out`, which must be given, or begin where there is none: a job that is started again and again
+   * with the same options comes to its end. A latest checkpoint that is damaged is kept under another name, and told. Default false.
+   */
+  autoResume?: boolean;
   /** Write checkpoints in the background: the training waits only for a copy in memory. Default true. */
   saveInBackground?: boolean;
   /** Stop after this many steps of this call, and save. Default: run to the end. */

@@ -5,7 +5,7 @@ import { GradScaler, learningRateAt, momentumAt } from "../optim/index.js";
 import type { EndEntry, KnnEntry, RunEntry, StepEntry } from "../report/index.js";
 import * as torch from "../torch/index.js";
 import { chunkedLoading, computingType, createForwardBackward } from "./forwardBackward.js";
-import { findCheckpoint, requireFreshFolder, type Position } from "./runs/checkpointFiles.js";
+import type { Position } from "./runs/checkpointFiles.js";
 import { beginWith, readEncoder } from "./initialWeights.js";
 import { chooseKernels } from "./kernels.js";
 import { isJudgementDue, KnnProbe } from "./neighbours/knnProbe.js";
@@ -13,8 +13,10 @@ import {
   createOptimizer, isSaveDue, randomSeed, resolveOptions, trainingFacts, type PretrainOptions,
 } from "./pretrainOptions.js";
 import { Ranks } from "./ranks/ranks.js";
+import { readToResume } from "./runs/resuming.js";
 import { RunRecorder } from "./runs/runRecorder.js";
 import { SavedTraining, type RunFacts, type Trainee } from "./runs/trainingState.js";
+import { untilAborted } from "./runs/untilAborted.js";
 import { StepWatch } from "./stability/stepWatch.js";
 
 /** What a caller hears, and can say, while the training runs. */
@@ -29,7 +31,7 @@ export interface PretrainHooks {
   onBadImage?(image: BadImage): void;
   /** Something will not go as the options suggest. */
   onWarning?(message: string): void;
-  /** Once aborted, the run finishes its step, or with `microBatch` its chunk, saves and returns. */
+  /** Once aborted, the run finishes its step (with `microBatch` its chunk), or leaves off waiting for images, saves and returns. */
   signal?: AbortSignal;
 }
 
@@ -78,12 +80,8 @@ export async function pretrain(options: PretrainOptions, hooks: PretrainHooks = 
     return opened;
   });
   const probe = await ranks.lead(() => KnnProbe.open(options.data, recipe));
-  using saved = await ranks.lead(async () => {
-    const resumedFrom = recipe.resume === null ? null : findCheckpoint(recipe.resume);
-    if (recipe.out !== null) requireFreshFolder(recipe.out, resumedFrom);
-    return resumedFrom === null ? null : SavedTraining.read(resumedFrom);
-  });
-  using initial = await ranks.lead(() => (recipe.init === null ? null : readEncoder(recipe.init)));
+  using saved = await ranks.lead(() => readToResume(recipe, (path) => SavedTraining.read(path), hooks.onWarning));
+  using initial = await ranks.lead(() => (recipe.init === null || saved !== null ? null : readEncoder(recipe.init)));
   const { seed, start, knownBad } = ranks.shared(() => ({
     seed: recipe.seed ?? saved?.facts?.seed ?? randomSeed(),
     start: saved?.position ?? { epoch: recipe.startEpoch, step: 0 } satisfies Position,
@@ -135,7 +133,7 @@ export async function pretrain(options: PretrainOptions, hooks: PretrainHooks = 
     let lastLoss: number | null = null;
     let stop: "interrupted" | "stop-after" | null = null;
     training: for (let { epoch, step } = start; epoch < epochs; epoch++, step = 0) {
-      for await (using batch of loader.epoch(epoch, step)) {
+      for await (using batch of untilAborted(loader.epoch(epoch, step), ranks.ownStop)) {
         // Learning rate and momentum follow the fractional epoch.
         const progress = epoch + step / stepsPerEpoch;
         const lr = learningRateAt(progress, recipe);
@@ -179,6 +177,11 @@ export async function pretrain(options: PretrainOptions, hooks: PretrainHooks = 
         if (position.epoch < epochs) stop = ranks.stopWanted ? "interrupted" : steps === recipe.stopAfter ? "stop-after" : null;
         if (stop || isSaveDue(recipe, position, stepsPerEpoch)) await recorder.save(position, bad);
         if (stop) break training;
+      }
+      if (step < stepsPerEpoch) { // while it waited for images
+        stop = "interrupted";
+        if (steps > 0) await recorder.save({ epoch, step }, loader.bad);
+        break;
       }
       if (isJudgementDue(recipe, epoch)) {
         await ranks.waitForLead(() => recorder.judge(epoch, () => probe!.judge(moco.baseEncoder, hooks.signal)));

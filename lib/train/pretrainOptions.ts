@@ -7,6 +7,7 @@ import { AdamW, LARS, scaledLearningRate, type Optimizer } from "../optim/index.
 import type { Tensor } from "../torch/index.js";
 import { coresOfRank, deviceOfRank, requireDivisible } from "./ranks/share.js";
 import type { Position } from "./runs/checkpointFiles.js";
+import { requireStableFolder } from "./runs/resuming.js";
 import {
   OptionError, requireOneOf, requirePrecision, requireRange, requireWhole, resolveDevice, type Precision, type TrainingOptions,
 } from "./options.js";
@@ -92,7 +93,10 @@ export interface PretrainOptions extends TrainingOptions {
    */
   deterministic?: boolean;
 
-  /** A checkpoint of ours or of upstream's to go on from, or the folder of a run for its latest. */
+  /**
+   * A checkpoint of ours or of upstream's to go on from, or the folder of a run for its latest. With `autoResume` it is what the run begins
+   * with while its own folder has none.
+   */
   resume?: string;
   /** A checkpoint of any kind that `moco convert` reads: a new run begins with its encoder's weights. */
   init?: string;
@@ -180,6 +184,7 @@ export function resolveOptions(options: PretrainOptions) {
     cacheImages: options.cacheImages ?? false,
     maxBad: options.maxBad ?? 0.01,
     out: options.out ?? null,
+    autoResume: options.autoResume ?? false,
     resume: options.resume ?? null,
     init: options.init ?? null,
     saveEveryEpochs: options.saveEveryEpochs ?? 1,
@@ -230,6 +235,7 @@ export function resolveOptions(options: PretrainOptions) {
       "init begins a new run and resume goes on with one; give resume alone to go on, or init alone to begin with another encoder's weights",
     );
   }
+  requireStableFolder(given);
   if (precision !== "fp64") requirePrecision(precision, device);
   else if (knnEvery !== null) throw new OptionError("precision fp64 is for comparing trainings, and knnEvery judges in lower ones; leave one of them out");
   if (given.clipGrad !== null) requireRange("clipGrad", given.clipGrad, Number.MIN_VALUE, Number.MAX_VALUE);

@@ -85,7 +85,7 @@ test("a signal ends the judging too", async () => {
     signal: controller.signal, onCheckpoint: () => controller.abort(new Error("enough")), onWarning: (message: string) => void warnings.push(message),
   };
   const { result, steps } = await runTiny({ data: labelled, knnEvery: 1, out: join(folder, "stopped"), saveInBackground: false }, hooks);
-  expect([result.reason, steps.length, warnings]).toEqual(["interrupted", 7, []]);
+  expect([result.reason, steps.length, warnings]).toEqual(["interrupted", 6, []]);
   expect(readRunLog(join(folder, "stopped", "log.jsonl")).knn).toEqual([]);
 });
 

@@ -80,6 +80,8 @@ export interface ViewBatch<Views extends readonly Tensor[] = readonly Tensor[]> 
   [Symbol.dispose](): void;
 }
 
+/** How long `close` waits for images that are being read, in milliseconds. */
+const closePatienceMs = 3000;
 /** Images that become one native job: enough to keep its overhead small, few enough to start early. */
 const imagesPerJob = 16;
 
@@ -186,7 +188,10 @@ export class ViewLoader<Views extends readonly Tensor[] = readonly Tensor[]> {
       for (;;) {
         const asked = performance.now();
         const { value, done } = await batches.next();
-        if (this.#closed) throw new Error("the loader was closed in the middle of an epoch");
+        if (this.#closed) {
+          value?.[Symbol.dispose](); // of a batch that came too late
+          throw new Error("the loader was closed in the middle of an epoch");
+        }
         if (done) return;
         const { views, samples, step } = value;
         yield {
@@ -200,16 +205,20 @@ export class ViewLoader<Views extends readonly Tensor[] = readonly Tensor[]> {
     }
   }
 
-  /** Ends the background work and its threads. */
+  /** Ends the background work and its threads. Waits for images that are being read, but not for long. */
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
     this.pool.cancel();
-    await Promise.all([...this.#running].map((batches) => batches.return(undefined)));
-    this.pool.close();
-    this.#buffers.close();
-    this.#deviceWork?.dispose();
-    this.#cache?.clear();
+    const ended = Promise.all([...this.#running].map((batches) => batches.return(undefined))).then(() => {
+      this.pool.close();
+      this.#buffers.close();
+      this.#deviceWork?.dispose();
+      this.#cache?.clear();
+    });
+    // An image that does not come, from a network that hangs, holds up nobody; what it would be written into is freed when it has come.
+    using patience = timeout(closePatienceMs);
+    await Promise.race([ended, patience.over]);
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -376,4 +385,10 @@ export class ViewLoader<Views extends readonly Tensor[] = readonly Tensor[]> {
 function requireBytes(recipes: readonly ViewRecipe[], augmentOn: string | undefined): void {
   if (augmentOn !== undefined) throw new DataOptionError(`dtype is uint8, but ${augmentOn} normalises the views it augments; give float32`);
   if (recipes.some(({ erasing }) => erasing)) throw new DataOptionError("dtype is uint8, but what is erased is overwritten after normalisation; give float32");
+}
+
+function timeout(milliseconds: number): Disposable & { over: Promise<void> } {
+  let timer: NodeJS.Timeout;
+  const over = new Promise<void>((resolve) => (timer = setTimeout(resolve, milliseconds)));
+  return { over, [Symbol.dispose]: () => clearTimeout(timer) };
 }

@@ -5,6 +5,7 @@ import { AdamW, SGD, type FineTuningSchedule, type Optimizer } from "../../optim
 import {
   OptionError, requireOneOf, requirePrecision, requireRange, requireWhole, resolveDevice, type Precision, type TrainingOptions,
 } from "../options.js";
+import { requireStableFolder } from "../runs/resuming.js";
 import { parameterGroups } from "./parameterGroups.js";
 
 /** Options of {@link finetune}. Defaults are those of DeiT's recipes, but for the number of epochs and the average of the weights. */
@@ -143,6 +144,7 @@ export function resolveFinetuneOptions(options: FinetuneOptions) {
     cacheImages: options.cacheImages ?? false,
     maxBad: options.maxBad ?? 0.01,
     out: options.out ?? null,
+    autoResume: options.autoResume ?? false,
     resume: options.resume ?? null,
     saveInBackground: options.saveInBackground ?? true,
     stopAfter: options.stopAfter ?? null,
@@ -167,6 +169,7 @@ function check(given: FinetuneRecipe, { workers = 1, images, shuffleBuffer, numC
   for (const [name, value] of Object.entries(belowOne)) if (value !== null) requireRange(name, value, 0, 1 - Number.EPSILON);
   requireOneOf("optimizer", given.optimizer, ["adamw", "sgd"]);
   requireOneOf("schedule", given.schedule, ["step", "epoch"]);
+  requireStableFolder(given);
   requirePrecision(given.precision, given.device);
   checkMixing(given.mixing);
   supervisedRecipe(given.augmentation); // throws for what makes no sense

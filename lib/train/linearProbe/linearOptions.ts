@@ -3,6 +3,7 @@ import { isArchitecture, UnknownArchitectureError, VisionTransformer, type Encod
 import { scaledLearningRate } from "../../optim/index.js";
 import type { ProcessGroup } from "../../distributed/index.js";
 import { coresOfRank, deviceOfRank, requireDivisible } from "../ranks/share.js";
+import { requireStableFolder } from "../runs/resuming.js";
 import { OptionError, requirePrecision, requireRange, requireWhole, resolveDevice, type Precision, type TrainingOptions } from "../options.js";
 
 /** Options of {@link linearProbe}. Defaults are upstream's. */
@@ -121,6 +122,7 @@ export function resolveLinearOptions(options: LinearProbeOptions) {
     exif: options.exif ?? false,
     maxBad: options.maxBad ?? 0.01,
     out: options.out ?? null,
+    autoResume: options.autoResume ?? false,
     resume: options.resume ?? null,
     saveInBackground: options.saveInBackground ?? true,
     stopAfter: options.stopAfter ?? null,
@@ -150,6 +152,8 @@ export function resolveLinearOptions(options: LinearProbeOptions) {
   requireRange("momentum", recipe.momentum, 0, 1 - Number.EPSILON);
   requireRange("cropMin", recipe.cropMin, Number.MIN_VALUE, 1);
   requireRange("maxBad", recipe.maxBad, 0, 1);
+  requireStableFolder(recipe);
+  if (recipe.autoResume && recipe.evaluate) throw new OptionError("autoResume goes on with a training, and evaluate trains nothing; leave one of them out");
   requirePrecision(recipe.precision, recipe.device);
   return recipe;
 }

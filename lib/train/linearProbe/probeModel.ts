@@ -1,11 +1,11 @@
 import type { ReadEncoder } from "../../checkpoint/index.js";
 import { createModel, encoderFromFile, ModelConfigError, VisionTransformer, type Encoder } from "../../models/index.js";
 import * as torch from "../../torch/index.js";
-import { findCheckpoint } from "../runs/checkpointFiles.js";
 import { InitialWeightsError, readEncoder } from "../initialWeights.js";
 import type { LinearRecipe } from "./linearOptions.js";
 import { OptionError } from "../options.js";
 import { randomSeed } from "../pretrainOptions.js";
+import { readToResume } from "../runs/resuming.js";
 import { SavedSupervised } from "../runs/supervisedState.js";
 
 /** What a linear probe begins with. */
@@ -25,10 +25,12 @@ export interface ProbeStart extends Disposable {
 /**
  * Reads the encoder of a linear probe and the checkpoint that it goes on from. Disposing of the result frees the latter's tensors only.
  *
- * @throws the errors of checkpoints and models; InitialWeightsError for an encoder of another architecture than was asked for
+ * @param warn hears of checkpoints that are damaged
+ * @throws RunFolderError where the run's folder has another run; the errors of checkpoints and models; InitialWeightsError for an encoder of another architecture than was asked for
  */
-export async function openProbe(recipe: LinearRecipe): Promise<ProbeStart> {
-  const saved = recipe.resume === null ? null : await SavedSupervised.read(findCheckpoint(recipe.resume));
+export async function openProbe(recipe: LinearRecipe, warn?: (message: string) => void): Promise<ProbeStart> {
+  const out = recipe.evaluate ? null : recipe.out;
+  const saved = await readToResume({ ...recipe, out }, (path) => SavedSupervised.read(path), warn);
   const dispose = (): void => saved?.dispose();
   try {
     const seed = recipe.seed ?? saved?.facts?.seed ?? randomSeed();

@@ -4,9 +4,12 @@ import { FeatureExtractor } from "../features.js";
 import { knnDefaults } from "./knn.js";
 import { judgeByKnn, requireGallery, type KnnJudgement } from "../knnEvaluation.js";
 import type { Recipe } from "../pretrainOptions.js";
+import { unlessAborted } from "../runs/untilAborted.js";
 
-/** Images of one forward pass at most. */
-const largestBatch = 256;
+/** How long a judgement that is cut short may wait for an image, in milliseconds. */
+const patienceMs = 1000;
+/** Images of one forward pass at most; few where it takes seconds, for a wish to stop waits for it. */
+const largestBatch = (device: string): number => (device === "cpu" ? 64 : 256);
 
 /**
  * Judges the encoder by kNN every so many epochs of its pre-training. The training does not notice: no random number is drawn, and the
@@ -40,9 +43,12 @@ export class KnnProbe {
     const precision = this.recipe.precision === "fp64" ? "fp32" : this.recipe.precision; // not both, as the options are checked
     const { training } = encoder;
     try {
-      const extractor = new FeatureExtractor(encoder, { batchSize: Math.min(batchSize, largestBatch), imageSize, device, precision });
+      const extractor = new FeatureExtractor(encoder, { batchSize: Math.min(batchSize, largestBatch(device)), imageSize, device, precision });
       const onProgress = (): void => signal?.throwIfAborted();
-      return await judgeByKnn(extractor, this.splits, { ...knnDefaults, images: knnImages ?? undefined, exif, onProgress });
+      const judging = judgeByKnn(extractor, this.splits, { ...knnDefaults, images: knnImages ?? undefined, exif, onProgress });
+      const judgement = await unlessAborted(judging, signal, patienceMs);
+      if (judgement === null) throw signal!.reason;
+      return judgement;
     } finally {
       encoder.train(training);
     }

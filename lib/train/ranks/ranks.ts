@@ -45,6 +45,11 @@ export class Ranks {
     return this.rank === 0;
   }
 
+  /** The wish to stop of a process that trains alone, which may end a wait at once; among others it is heard at the end of a step. */
+  get ownStop(): AbortSignal | undefined {
+    return this.group === undefined ? this.options.signal : undefined;
+  }
+
   /** Whether any rank wants to stop, as of the last step. */
   get stopWanted(): boolean {
     return this.group === undefined ? this.options.signal?.aborted === true : this.#stop;

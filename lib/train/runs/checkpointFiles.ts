@@ -75,7 +75,8 @@ function namesIn(folder: string): string[] {
  * the checkpoint that it leads to.
  *
  * A checkpoint gets its name only once it is complete and safe on disk, so the furthest one is not tried out first: one that does
- * not load was damaged later, and the reader's error says so rather than going on from older weights unasked.
+ * not load was damaged later, and the reader's error says so rather than going on from older weights unasked. (`autoResume` asks for it:
+ * see resuming.ts.)
  *
  * @throws CheckpointNotFoundError
  */

@@ -3,7 +3,7 @@ const ECHO_MS = 1000;
 
 /** Listens for the wish to stop. */
 export interface Interrupt {
-  /** Aborted by the first Ctrl-C (SIGINT) or SIGTERM; the reason is the signal's name. */
+  /** Aborted by the first Ctrl-C (SIGINT), SIGTERM or other signal that was asked for; the reason is the signal's name. */
   readonly signal: AbortSignal;
   /** Gives the signals back their usual meaning. */
   dispose(): void;
@@ -14,10 +14,13 @@ export interface Interrupt {
  * middle of a long step.
  *
  * @param onInterrupt called when the wish arrives
+ * @param further signals that ask for the same, such as SIGUSR2; SIGUSR1 no longer opens Node.js's debugger then
  */
-export function listenForInterrupt(onInterrupt: (signal: NodeJS.Signals) => void = () => {}): Interrupt {
+export function listenForInterrupt(
+  onInterrupt: (signal: NodeJS.Signals) => void = () => {}, further: readonly NodeJS.Signals[] = [],
+): Interrupt {
   const controller = new AbortController();
-  const signals = ["SIGINT", "SIGTERM"] as const;
+  const signals: readonly NodeJS.Signals[] = ["SIGINT", "SIGTERM", ...further];
   const interrupted = (signal: NodeJS.Signals): void => {
     if (controller.signal.aborted) return;
     // Without a listener the system ends the process itself, which needs no turn of the event loop.

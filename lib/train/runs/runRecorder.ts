@@ -6,6 +6,7 @@ import { packageRoot } from "../../setup/packageRoot.js";
 import * as torch from "../../torch/index.js";
 import type { Position } from "./checkpointFiles.js";
 import { CheckpointSaver, type FinishedSave } from "./checkpointSaver.js";
+import { StopTime } from "./stopTime.js";
 import type { KnnJudgement } from "../knnEvaluation.js";
 import type { PretrainHooks } from "../pretrain.js";
 import type { Recipe } from "../pretrainOptions.js";
@@ -35,9 +36,13 @@ export class RunRecorder {
   #started = performance.now();
   #stepEnded = performance.now();
   #badImages = 0;
+  #asked: Position | null = null;
+  readonly #stopTime: StopTime;
 
   /** @param folder null to write nothing */
-  constructor(private readonly folder: string | null, private readonly hooks: PretrainHooks) {}
+  constructor(private readonly folder: string | null, private readonly hooks: PretrainHooks) {
+    this.#stopTime = new StopTime((message) => folder !== null && hooks.onWarning?.(message));
+  }
 
   /** Seconds since `start`. */
   get seconds(): number {
@@ -85,6 +90,7 @@ export class RunRecorder {
     const entry: StepEntry = { kind: "step", ...facts, imagesPerSecond: (1000 * images) / stepMs, stepMs };
     this.#log?.write(entry);
     this.hooks.onStep?.(entry);
+    this.#stopTime.step(stepMs - facts.dataWaitMs);
     for (const image of bad.slice(this.#badImages)) {
       this.#log?.write({ kind: "badImage", path: image.name, reason: image.reason });
       this.hooks.onBadImage?.(image);
@@ -99,11 +105,16 @@ export class RunRecorder {
   }
 
   /**
-   * Saves a checkpoint, where the run has a folder, and removes those that it makes superfluous. Only the copying is waited for.
+   * Saves a checkpoint, where the run has a folder and this position is not the one that was saved last, and removes those that it makes
+   * superfluous. Only the copying is waited for.
    *
    * @throws CheckpointSaveError of this save or of the one before
    */
   async save(position: Position, bad: readonly BadImage[]): Promise<void> {
+    if (this.#asked?.epoch === position.epoch && this.#asked.step === position.step) return;
+    this.#asked = position;
+    // What the log tells up to here is as safe from a power cut as the checkpoint: a run that goes on from it does not tell it again.
+    await this.#log?.sync();
     await this.#saver?.save(position, bad.map(({ index }) => index));
   }
 
@@ -112,6 +123,7 @@ export class RunRecorder {
     const steps = position.epoch * this.#stepsPerEpoch + position.step;
     this.#log?.write({ kind: "checkpoint", file: basename(path), steps, stallMs, totalMs });
     this.hooks.onCheckpoint?.(path);
+    this.#stopTime.saved(totalMs);
     if (warning !== null) this.hooks.onWarning?.(warning);
   }
 

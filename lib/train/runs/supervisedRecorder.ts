@@ -6,6 +6,7 @@ import * as torch from "../../torch/index.js";
 import type { Position } from "./checkpointFiles.js";
 import type { Evaluation } from "../evaluateClassifier.js";
 import { packageVersion, type StepFacts } from "./runRecorder.js";
+import { StopTime } from "./stopTime.js";
 import { SupervisedFolder, type SupervisedSave } from "./supervisedFolder.js";
 import { supervisedStateValue, type SupervisedLayout, type SupervisedStateValue, type SupervisedTrainee } from "./supervisedState.js";
 import type { RunFacts } from "./ownPart.js";
@@ -66,9 +67,12 @@ export class SupervisedRecorder {
   #stepEnded = performance.now();
   #badImages = 0;
   #best = false;
+  readonly #stopTime: StopTime;
 
   /** @param path folder of the run; null to write nothing */
-  constructor(private readonly path: string | null, private readonly hooks: SupervisedHooks) {}
+  constructor(private readonly path: string | null, private readonly hooks: SupervisedHooks) {
+    this.#stopTime = new StopTime((message) => path !== null && hooks.onWarning?.(message));
+  }
 
   /** Seconds since `start`. */
   get seconds(): number {
@@ -112,6 +116,7 @@ export class SupervisedRecorder {
     const entry: StepEntry = { kind: "step", ...facts, imagesPerSecond: (1000 * images) / stepMs, stepMs };
     this.#log?.write(entry);
     this.hooks.onStep?.(entry);
+    this.#stopTime.step(stepMs - facts.dataWaitMs);
     this.#tellBad(bad.slice(this.#badImages));
     this.#badImages = bad.length;
   }
@@ -145,6 +150,7 @@ export class SupervisedRecorder {
     const best = this.#best;
     this.#best = false;
     if (this.#folder === null) return;
+    await this.#log?.sync(); // what it tells up to here is as safe from a power cut as the checkpoint
     const value = this.#value(position, bad);
     const steps = position.epoch * this.#run!.facts.stepsPerEpoch + position.step;
     try {
@@ -183,6 +189,7 @@ export class SupervisedRecorder {
     this.checkpoint = path;
     this.#log?.write({ kind: "checkpoint", file: basename(path), steps, stallMs, totalMs });
     this.hooks.onCheckpoint?.(path);
+    this.#stopTime.saved(totalMs);
   }
 
   #tellBad(images: readonly BadImage[]): void {

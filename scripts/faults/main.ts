@@ -1,0 +1,7 @@
+/** `npm run faults -- NAME`: campaigns that stop trainings in every way, and look at what becomes of them. */
+import { Command } from "commander";
+import { registerSoak } from "./soak/command.js";
+
+const program = new Command("faults").description("Stops trainings in every way, and looks at what becomes of them.");
+registerSoak(program);
+await program.parseAsync();
