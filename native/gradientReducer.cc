@@ -11,6 +11,8 @@ using Clock = Activity::Clock;
 constexpr const char* kName = "gradients";
 // Small, so that the first all-reduce begins early: the gradients of the last layers come first.
 constexpr int64_t kFirstBucketBytes = c10d::kDefaultFirstBucketBytes;
+// After so many a new Reducer takes over: a few megabytes of notes for a thousand parameters.
+constexpr int64_t kBackwardsOfAReducer = 256;
 // Buckets that are on their way while the next is filled.
 constexpr size_t kInFlight = 3;
 
@@ -45,11 +47,18 @@ GradientReducer::GradientReducer(std::shared_ptr<Group> group, std::vector<at::T
       buckets(std::make_shared<BucketWork>()) {
   buckets->group = this->group;
   c10d::verify_params_across_processes(this->group->group, this->parameters, std::nullopt);
+  makeReducer();
+}
+
+void GradientReducer::makeReducer() {
+  if (reducer) reducer->remove_autograd_hooks();
   auto assignment = std::get<0>(c10d::compute_bucket_assignment_by_size(
       this->parameters, {static_cast<size_t>(std::min(kFirstBucketBytes, bucketBytes)),
                          static_cast<size_t>(bucketBytes)}));
-  // Backward comes to the last parameters first; after one backward the Reducer orders by what it
-  // saw.
+  // Backward comes to the last parameters first. The buckets stay as they are: where more than two
+  // ranks add up, the sum's rounding depends on a number's place in its bucket, and a run that goes
+  // on has to round as one that was not stopped. So the Reducer is never asked to order them by
+  // what its first backward saw.
   std::reverse(assignment.begin(), assignment.end());
   reducer = std::make_unique<c10d::Reducer>(
       this->parameters, std::move(assignment), this->group->group,
@@ -66,7 +75,8 @@ GradientReducer::~GradientReducer() {
 }
 
 void GradientReducer::prepare() {
-  reducer->rebuild_buckets();
+  // A Reducer that does not order its buckets anew keeps noting what each backward saw, for ever.
+  if (++backwards % kBackwardsOfAReducer == 0) makeReducer();
   buckets->works.clear();
   buckets->sawLast = false;
   reducer->prepare_for_backward({});

@@ -37,12 +37,15 @@ class GradientReducer {
   void explainBackward();
 
  private:
+  void makeReducer();
+
   std::shared_ptr<Group> group;
   std::vector<at::Tensor> parameters;
   int64_t bucketBytes;
   std::shared_ptr<BucketWork> buckets;
   std::unique_ptr<c10d::Reducer> reducer;
   bool prepared = false;
+  int64_t backwards = 0;
 };
 
 }  // namespace moco

@@ -1,11 +1,11 @@
 #include "watchdog.h"
 
 #include <time.h>
-#include <torch/csrc/distributed/c10d/TCPStore.hpp>
 #include <unistd.h>
 
 #include <algorithm>
 #include <thread>
+#include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
 namespace moco {
 namespace {
@@ -32,7 +32,8 @@ long secondsOf(Watchdog::Clock::duration duration) {
 std::string placeOf(int64_t step, const std::string& collective, bool running) {
   const std::string where = step < 0 ? "before the first step" : "at step " + std::to_string(step);
   if (collective.empty()) return where;
-  return where + (running ? ", in the collective \"" : ", after the collective \"") + collective + "\"";
+  return where + (running ? ", in the collective \"" : ", after the collective \"") + collective +
+         "\"";
 }
 
 // A beat: its count, the step, whether a collective runs, its name.
@@ -54,7 +55,8 @@ double threadSeconds() {
 
 void accuse(c10d::Store& store, const WatchKeys& keys, int rank, const std::string& what) {
   std::string seen;
-  if (rank >= 0 && store.check({keys.beat(rank)})) seen = placeInBeat(store.get_to_str(keys.beat(rank)));
+  if (rank >= 0 && store.check({keys.beat(rank)}))
+    seen = placeInBeat(store.get_to_str(keys.beat(rank)));
   const std::string sentence = seen.empty() ? what : what + " (last seen " + seen + ")";
   static_cast<c10d::Store&>(store).compareSet(keys.verdict(), std::string(),
                                               std::to_string(rank) + "\n" + sentence);
@@ -105,7 +107,8 @@ void Watchdog::beat() {
       ending = stopping;
     }
     const std::string where = options.host + ":" + std::to_string(options.port);
-    if (!ending) conclude("the store at " + where + " is gone: " + options.storeOwner + " has ended");
+    if (!ending)
+      conclude("the store at " + where + " is gone: " + options.storeOwner + " has ended");
   }
   std::lock_guard<std::mutex> lock(mutex);
   done = true;
@@ -178,7 +181,8 @@ void Watchdog::lookAtNeighbour(c10d::Store& store) {
 void Watchdog::lookAtMainThread(c10d::Store& store) {
   const auto now = Clock::now();
   const auto collective = activity->current();
-  const uint64_t made = turns.load(std::memory_order_relaxed) + activity->calls.load(std::memory_order_relaxed);
+  const uint64_t made =
+      turns.load(std::memory_order_relaxed) + activity->calls.load(std::memory_order_relaxed);
   const int64_t step = activity->step;
   if (firstStep < 0) firstStep = step;
   const auto silence = now - progressed;
@@ -191,9 +195,9 @@ void Watchdog::lookAtMainThread(c10d::Store& store) {
     return;
   }
   const bool experienced = firstStep >= 0 && step > firstStep;
-  const Clock::duration patience = experienced
-                                       ? std::max<Clock::duration>(options.limit, longestSilence * kPatience)
-                                       : std::max<Clock::duration>(options.limit, options.firstPatience);
+  const Clock::duration patience =
+      experienced ? std::max<Clock::duration>(options.limit, longestSilence * kPatience)
+                  : std::max<Clock::duration>(options.limit, options.firstPatience);
   if (silence <= patience) return;
   accuse(store, keys, options.rank,
          "rank " + std::to_string(options.rank) + " hangs: its main thread has done nothing for " +
@@ -243,8 +247,8 @@ void Watchdog::conclude(const std::string& what) {
   const std::string where = place();
   activity->giveUp(what);
   std::this_thread::sleep_for(kLastWords);
-  const std::string sentence = "error: " + where + ": " + what +
-                               ". This process ends; go on from the last checkpoint\n";
+  const std::string sentence =
+      "error: " + where + ": " + what + ". This process ends; go on from the last checkpoint\n";
   for (size_t at = 0; at < sentence.size();) {
     const ssize_t written = ::write(STDERR_FILENO, sentence.data() + at, sentence.size() - at);
     if (written <= 0) break;

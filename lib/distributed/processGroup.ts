@@ -86,7 +86,12 @@ export class ProcessGroup {
       }
     } catch (error) {
       store.close();
-      throw error;
+      if (error instanceof RendezvousError) throw error;
+      throw new RendezvousError(
+        `rank ${rank} of ${worldSize} lost the store at ${masterAddress}:${masterPort} while the ranks met: ` +
+          `${externalStore ? "the launcher that hosts it" : "rank 0, which hosts it,"} has ended; look at its messages (${(error as Error).message.split("\n")[0]})`,
+        [], { cause: error },
+      );
     }
   }
 

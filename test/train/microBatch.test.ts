@@ -26,11 +26,13 @@ afterAll(() => rmSync(root, { recursive: true, force: true }));
 /** A wish to stop that comes when a run looks for the n-th time. */
 function wishAt(look: number): AbortSignal {
   let looks = 0;
-  return { get aborted() { return looks++ >= look; } } as AbortSignal;
+  return Object.defineProperty(new EventTarget(), "aborted", { get: () => looks++ >= look }) as AbortSignal;
 }
 
 /** Times that a step asks in its middle: after each chunk's features, keys, loss, its backward pass, each chunk's gradients. */
 const looksInside = 2 + 3 + 2;
+/** Times before a step, about the wait for its images. */
+const looksBefore = 2;
 
 test("a run in chunks is the run, to within rounding", async () => {
   const states: Map<string, Float64Array>[] = [];
@@ -64,7 +66,7 @@ describe("a wish to stop in the middle of a step", () => {
     // Each run does one step and is abandoned in the next one, at another place each time; the last has nothing left to abandon.
     for (let run = 0; run < 2 * tinyStepsPerEpoch; run++) {
       const resume = run === 0 ? undefined : out;
-      const { result } = await runTiny({ out, resume, microBatch, seed: resume === undefined ? 7 : undefined }, { signal: wishAt(looksInside + 1 + run) });
+      const { result } = await runTiny({ out, resume, microBatch, seed: resume === undefined ? 7 : undefined }, { signal: wishAt(looksBefore + looksInside + 1 + looksBefore + run) });
       const left = 2 * tinyStepsPerEpoch - 1 - run;
       expect([result.reason, result.steps]).toEqual([left === 0 ? "finished" : "interrupted", 1]);
     }
@@ -75,7 +77,7 @@ describe("a wish to stop in the middle of a step", () => {
 
   test("in the first step of all, it saves the beginning", async () => {
     const [out, whole] = [folder(), folder()];
-    const { result } = await runTiny({ out, microBatch }, { signal: wishAt(3) });
+    const { result } = await runTiny({ out, microBatch }, { signal: wishAt(looksBefore + 3) });
     expect(result).toMatchObject({ reason: "interrupted", steps: 0, loss: null, checkpoint: findCheckpoint(out) });
     await runTiny({ out, resume: out, seed: undefined, microBatch });
     await runTiny({ out: whole, microBatch });

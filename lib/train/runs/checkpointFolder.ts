@@ -92,6 +92,16 @@ export class CheckpointFolder {
     return saved;
   }
 
+  /**
+   * Removes what a checkpoint makes superfluous, as saving it does: whoever saved it may have been killed before.
+   *
+   * @param name of a complete checkpoint in the folder
+   * @returns a warning where something cannot be removed, or null
+   */
+  async tidy(name: string): Promise<string | null> {
+    return (await this.#prune(name)).warning;
+  }
+
   async #save(name: string, write: (path: string) => Promise<unknown>): Promise<SavedCheckpoint> {
     const path = join(this.path, name);
     let stage: CheckpointSaveError["stage"] = "write";

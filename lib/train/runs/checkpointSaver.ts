@@ -37,6 +37,11 @@ export class CheckpointSaver {
     return new CheckpointSaver(await CheckpointFolder.open(path, { keep, keepEvery }), trainee, facts, background, onSaved);
   }
 
+  /** Removes what the checkpoint that the run goes on from makes superfluous; see `CheckpointFolder.tidy`. */
+  tidy(name: string): Promise<string | null> {
+    return this.folder.tidy(name);
+  }
+
   /** Takes the memory for the copies, now that the optimiser has its state, so that the first save waits no longer than the others. */
   reserve(): void {
     const value = trainingStateValue(this.trainee, { epoch: 0, step: 0 }, this.facts, []);

@@ -1,10 +1,10 @@
 import { readFileSync } from "node:fs";
-import { basename, join } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import type { BadImage } from "../../data/index.js";
 import { RUN_LOG, RunLog, type EndEntry, type KnnEntry, type RunEntry, type StepEntry, type WarningEntry } from "../../report/index.js";
 import { packageRoot } from "../../setup/packageRoot.js";
 import * as torch from "../../torch/index.js";
-import type { Position } from "./checkpointFiles.js";
+import { positionOf, type Position } from "./checkpointFiles.js";
 import { CheckpointSaver, type FinishedSave } from "./checkpointSaver.js";
 import { StopTime } from "./stopTime.js";
 import type { KnnJudgement } from "../knnEvaluation.js";
@@ -68,6 +68,10 @@ export class RunRecorder {
       const { keep, keepEvery, saveInBackground } = recipe;
       const options = { keep, keepEvery, background: saveInBackground };
       this.#saver = await CheckpointSaver.open(this.folder, trainee, facts, options, (save) => this.#saved(save));
+      if (resumedFrom !== null && resolve(dirname(resumedFrom)) === resolve(this.folder) && positionOf(basename(resumedFrom)) !== null) {
+        const warning = await this.#saver.tidy(basename(resumedFrom));
+        if (warning !== null) this.hooks.onWarning?.(warning);
+      }
       this.#log = new RunLog(join(this.folder, RUN_LOG));
       this.#log.write(entry);
     }
