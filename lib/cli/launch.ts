@@ -60,7 +60,7 @@ async function run(words: readonly string[], flags: LaunchFlags): Promise<number
   }
   const folder = folderOf(words);
   await ensureReady(); // once, not in each process
-  const { launch } = await import("../distributed/launch/launch.js");
+  const { launch, silenceFor } = await import("../distributed/launch/launch.js");
   const { watchdogSeconds } = readConfig();
   return launch({
     command: process.execPath,
@@ -74,7 +74,7 @@ async function run(words: readonly string[], flags: LaunchFlags): Promise<number
     masterPort,
     maxRestarts,
     gatherMs: joinTimeout * 1000,
-    ...(watchdogSeconds > 0 && { silenceMs: watchdogSeconds * 1000 }),
+    ...(watchdogSeconds > 0 && { silenceMs: silenceFor(watchdogSeconds) }),
     createStore: async () => {
       const { openLaunchStore } = await import("../distributed/launch/launchStore.js");
       return openLaunchStore();

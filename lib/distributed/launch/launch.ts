@@ -24,7 +24,7 @@ export interface LaunchOptions {
   masterPort?: number;
   /** How often everything is started again after a failure. Default 0. */
   maxRestarts?: number;
-  /** Silence after which a machine counts as lost, in milliseconds. Default 30 s. */
+  /** Silence after which a machine counts as lost, in milliseconds. Default: {@link silenceFor} the watchdog's default. */
   silenceMs?: number;
   /** How long machines are waited for, at the beginning and before a restart. Default 10 minutes. */
   gatherMs?: number;
@@ -38,13 +38,24 @@ export interface LaunchOptions {
 }
 
 /**
+ * How long a machine may be silent: longer than one process may to another and the time in which those speak, so that they say which process
+ * failed, at which step and in which collective, before their launchers end them.
+ *
+ * @param watchdogSeconds the processes' own limit
+ * @returns milliseconds
+ */
+export function silenceFor(watchdogSeconds: number): number {
+  return 1000 * watchdogSeconds + 15_000;
+}
+
+/**
  * Starts the processes of a distributed training on this machine, together with the launchers of the other machines, and watches over them:
  * signals are passed on, the failure of one process ends all, and a training that failed is started again as often as `maxRestarts` says.
  *
  * @returns the exit code of the launch: 0, or that of the first process that failed (128 and the signal's number where one ended it)
  */
 export async function launch(options: LaunchOptions): Promise<number> {
-  const { processes, nodes = 1, node = 0, maxRestarts = 0, silenceMs = 30_000, gatherMs = 600_000, log } = options;
+  const { processes, nodes = 1, node = 0, maxRestarts = 0, silenceMs = silenceFor(30), gatherMs = 600_000, log } = options;
   const address = options.masterAddress ?? "127.0.0.1";
   const store = node === 0 ? await options.createStore() : null;
   let coordinator: Coordinator | null = null;
@@ -108,7 +119,7 @@ function workerEnvironment(
 }
 
 function passSignalsOn(member: Member): () => void {
-  const signals = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+  const signals = ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2"] as const; // the last two as --requeue-signal has them
   const passOn = (signal: NodeJS.Signals): void => member.interrupt(signal === "SIGHUP" ? "SIGTERM" : signal);
   const atExit = (): void => member.kill();
   for (const signal of signals) process.on(signal, passOn);

@@ -1,7 +1,7 @@
 /** One machine's launcher, as `moco launch` is one, of processes that are `trainee.ts`. */
 import { fileURLToPath } from "node:url";
 import { readConfig } from "../../../lib/config.js";
-import { launch } from "../../../lib/distributed/launch/launch.js";
+import { launch, silenceFor } from "../../../lib/distributed/launch/launch.js";
 import { openLaunchStore } from "../../../lib/distributed/launch/launchStore.js";
 import type { TraineeTask } from "./trainee.js";
 
@@ -20,7 +20,7 @@ process.exitCode = await launch({
   words: [fileURLToPath(new URL("./trainee.js", import.meta.url)), JSON.stringify(task)],
   node, nodes, processes, masterAddress, masterPort,
   maxRestarts: 5,
-  silenceMs: readConfig().watchdogSeconds * 1000,
+  silenceMs: silenceFor(readConfig().watchdogSeconds),
   createStore: openLaunchStore,
   log: (line) => process.stderr.write(`launch: ${line}\n`),
 });
