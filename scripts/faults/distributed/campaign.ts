@@ -10,8 +10,10 @@ export interface CampaignOptions {
   seed: number;
   /** Trainings at once, each on two network namespaces of its own. */
   lanes: number;
-  /** The watchdog's limit, in seconds, in two thirds of the trainings; the others have the default, 30. */
+  /** The watchdog's limit, in seconds, in two thirds of the trainings. */
   shortLimit: number;
+  /** That in the others. Default: the watchdog's own default, 30. */
+  limit?: number;
   epochs: number;
   paceMs: number;
   /** Only these. Default: all, in rotation. */
@@ -30,7 +32,7 @@ const DEFAULT_LIMIT = 30;
 
 /** Disturbs trainings in every way, and compares their ends with those of undisturbed ones. */
 export async function runDistributedCampaign(options: CampaignOptions): Promise<CampaignResult> {
-  const { count, seed, lanes, shortLimit, epochs, paceMs, faults = FAULTS, onDone } = options;
+  const { count, seed, lanes, shortLimit, epochs, paceMs, faults = FAULTS, limit = DEFAULT_LIMIT, onDone } = options;
   const folder = mkdtempSync(join(tmpdir(), "moco-faults-"));
   const random = new Random(seed, 0);
   const data = join(folder, "images");
@@ -53,7 +55,7 @@ export async function runDistributedCampaign(options: CampaignOptions): Promise<
     const last = Math.floor(0.6 * epochs * STEPS_PER_EPOCH);
     const plan = Array.from({ length: count }, (_, i) => ({
       fault: faults[i % faults.length]!, split: SPLITS[(i + Math.floor(i / faults.length)) % SPLITS.length]!,
-      watchdogSeconds: i % 3 === 0 ? DEFAULT_LIMIT : shortLimit, atStep: 2 + random.below(last), draw: random.below(1000),
+      watchdogSeconds: i % 3 === 0 ? limit : shortLimit, atStep: 2 + random.below(last), draw: random.below(1000),
     }));
     const splits = SPLITS.filter((split) => plan.some((each) => each.split === split));
     const common = { data, epochs, paceMs };

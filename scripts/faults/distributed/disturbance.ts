@@ -104,7 +104,7 @@ export async function disturb(options: DisturbanceOptions): Promise<Disturbance>
       if (lostNode !== null) everyMachine.push(machines[lostNode] = start(lostNode));
     }
     const over = Promise.all(machines.map(({ ended }) => ended));
-    const codes = await Promise.race([over, sleep(PATIENCE_MS, null)]);
+    const codes = await Promise.race([over, sleep(PATIENCE_MS, null, { ref: false })]);
     if (codes?.join() !== "0,0") violations.push(`the launchers ended with ${codes?.join() ?? "nothing"}: ${tail(everyMachine)}`);
   } finally {
     for (const machine of everyMachine) machine.kill();
