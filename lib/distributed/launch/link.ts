@@ -30,7 +30,8 @@ export class Link<In extends { type: string }, Out extends { type: string }> {
       waiting = chunk.includes(10) ? chunk.length - chunk.lastIndexOf(10) : waiting + chunk.length;
       if (waiting > LONGEST_LINE) this.#lose("what came is no message of a launcher");
     });
-    createInterface({ input: socket }).on("line", (line) => this.#receive(line));
+    // It passes the socket's errors on, which would end the process where nobody listens.
+    createInterface({ input: socket }).on("line", (line) => this.#receive(line)).on("error", () => undefined);
     socket.on("error", (error) => this.#lose(error.message));
     socket.on("close", () => this.#lose("the connection was closed"));
     this.#timer = setInterval(() => {

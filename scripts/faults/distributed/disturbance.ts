@@ -49,6 +49,8 @@ export interface Disturbance {
   messages: string[];
   /** Steps that the checkpoint had from which it went on. */
   wentOnFrom: number | null;
+  /** How often it was started again: once, where a slow machine is not taken for a dead one on top. */
+  restarts: number;
   seconds: number;
   checkpoint: string;
   violations: string[];
@@ -116,7 +118,7 @@ export async function disturb(options: DisturbanceOptions): Promise<Disturbance>
     }
   }
   const starts = runEntries(out);
-  const wentOnFrom = starts.length > 1 ? starts.at(-1)! : null;
+  const wentOnFrom = starts[1] ?? null;
   if (fault !== null) {
     if (noticed.seconds === null) violations.push(`not all have said so: ${tail(everyMachine)}`);
     else if (noticed.seconds * 1000 > NOTICED_MS) violations.push(`noticed only after ${noticed.seconds} s`);
@@ -126,6 +128,7 @@ export async function disturb(options: DisturbanceOptions): Promise<Disturbance>
   const checkpoint = last === undefined ? "none" : `${last} ${createHash("sha256").update(readFileSync(join(out, last))).digest("hex")}`;
   return {
     fault, processes: ranks, watchdogSeconds, atStep, noticedSeconds: noticed.seconds, messages: noticed.messages, wentOnFrom,
+    restarts: starts.length - 1,
     seconds: (performance.now() - began) / 1000, checkpoint, violations,
   };
 }
