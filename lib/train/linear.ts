@@ -158,6 +158,7 @@ export async function linearProbe(options: LinearProbeOptions, hooks: LinearProb
         if (step < stepsPerEpoch) stop = wish(); // an epoch's last step is followed by its evaluation
         if (stop !== null) break;
       }
+      if (step < stepsPerEpoch) stop ??= "interrupted"; // while it waited for images
       const own = stop === null ? await judged.features() : null;
       const validation = stop === null && ranks.any(own === null) ? null : own;
       if (validation === null) {
