@@ -20,6 +20,8 @@ export interface GradientCacheOptions {
    * abandoned step would have to put back is not remembered then.
    */
   shouldStop?: () => boolean;
+  /** Puts back what an abandoned step has changed, for a caller who has remembered it (`StepMemory`) already. Default: it is remembered here. */
+  putBack?: () => void;
 }
 
 /** A chunk of the batch, and the state of the random numbers that its base features were computed with. */
@@ -54,9 +56,9 @@ export class GradientCache {
 
   /** @throws MoCoError for a chunk of no images */
   constructor(private readonly moco: MoCo, private readonly options: GradientCacheOptions) {
-    const { chunk, shouldStop } = options;
+    const { chunk, shouldStop, putBack } = options;
     if (!Number.isInteger(chunk) || chunk < 1) throw new MoCoError(`a chunk of ${chunk} images; give a whole number of at least 1, such as 32`);
-    this.#memory = shouldStop === undefined ? null : new StepMemory(moco);
+    this.#memory = shouldStop === undefined || putBack !== undefined ? null : new StepMemory(moco);
     this.#statistics = [new ChunkStatistics(moco.baseEncoder), new ChunkStatistics(moco.momentumEncoder)];
   }
 
@@ -88,25 +90,25 @@ export class GradientCache {
       const chunk = scope.run(() => ({ first, count: Math.min(this.options.chunk, images - first), random: torch.getRngState(this.#device) }));
       chunks.push(chunk);
       scope.run(() => this.#encode(views, chunk, images)).forEach((each, encoder) => features[encoder]!.push(each));
-      if (await this.#isAbandoned()) return null;
+      if (await this.#isAbandoned(chunks)) return null;
     }
     this.#statistics.forEach((statistics) => statistics.settle());
 
     const [queryFeatures, keyFeatures] = scope.run(() => features.map((each) => torch.cat(each, 1).flatten(0, 1))) as [Tensor, Tensor]; // [2N, D]
     features.flat().forEach((each) => each.dispose());
     const keys = scope.run(() => torch.noGrad(() => this.#compute(() => moco.projectKeys(keyFeatures)))); // two of [N, dim]
-    if (await this.#isAbandoned()) return null;
+    if (await this.#isAbandoned(chunks)) return null;
     queryFeatures.requiresGrad_();
     const loss = scope.run(() => this.#compute(() => moco.contrast(moco.predict(queryFeatures), keys)));
-    if (await this.#isAbandoned()) return null;
+    if (await this.#isAbandoned(chunks)) return null;
     scope.run(() => (this.options.scale?.(loss) ?? loss).backward());
-    if (await this.#isAbandoned()) return null;
+    if (await this.#isAbandoned(chunks)) return null;
 
     const gradient = scope.run(() => queryFeatures.grad!.unflatten(0, [2, images])); // [2, N, D]
     const random = scope.run(() => torch.getRngState(this.#device));
     for (const chunk of chunks) {
       scope.run(() => this.#backward(views, chunk, gradient));
-      if (await this.#isAbandoned()) return null;
+      if (await this.#isAbandoned(chunks)) return null;
     }
     torch.setRngState(random, this.#device);
     return torch.keep(scope.run(() => loss.detach()));
@@ -154,10 +156,12 @@ export class GradientCache {
   }
 
   /** Lets others have the thread, and puts everything back where the step is to be abandoned. */
-  async #isAbandoned(): Promise<boolean> {
+  async #isAbandoned([first]: readonly Chunk[]): Promise<boolean> {
     await nextTurn();
     if (this.options.shouldStop?.() !== true) return false;
-    this.#memory!.restore();
+    if (this.options.putBack === undefined) this.#memory!.restore();
+    else this.options.putBack();
+    torch.setRngState(first!.random, this.#device);
     this.moco.zeroGrad();
     return true;
   }

@@ -1,42 +1,37 @@
+import type { AnyModule } from "../nn/index.js";
 import * as torch from "../torch/index.js";
 import type { Tensor } from "../torch/index.js";
-import type { MoCo } from "./moco.js";
+import { MoCo } from "./moco.js";
 
-/** Remembers what a step changes before the optimiser does, so that it can be abandoned: as large as the momentum encoder. */
+/**
+ * Remembers what a forward pass changes before the optimiser does, so that a step can be taken back: statistics of BatchNorm and, in MoCo, the
+ * momentum encoder, which it is as large as.
+ */
 export class StepMemory {
-  readonly #device: string;
-  /** The momentum encoder's parameters, and each dtype of BatchNorm's statistics by itself: a copy of mixed ones is a kernel each on a GPU. */
   readonly #groups: { live: Tensor[]; copies: Tensor[] }[];
-  #random: Tensor | null = null;
 
-  constructor(moco: MoCo) {
-    const followers = moco.momentumEncoder.parameters();
-    const buffers = moco.namedBuffers().map(([, buffer]) => buffer);
-    this.#device = followers[0]!.device;
-    this.#groups = [...byDtype(followers), ...byDtype(buffers)].map((live) => ({
-      live, copies: torch.noGrad(() => live.map((tensor) => torch.keep(torch.emptyLike(tensor)))),
-    }));
+  constructor(network: AnyModule) {
+    const live = network.namedBuffers().map(([, buffer]) => buffer);
+    if (network instanceof MoCo) live.push(...network.momentumEncoder.parameters());
+    this.#groups = torch.noGrad(() => byDtype(live).map((group) => ({ live: group, copies: group.map((each) => torch.keep(each.clone())) })));
   }
 
+  /** Call before `forward`. */
   remember(): void {
     torch.noGrad(() => this.#groups.forEach(({ live, copies }) => torch._foreachCopy_(copies, live)));
-    this.#random?.dispose();
-    this.#random = torch.keep(torch.getRngState(this.#device));
   }
 
   /** Puts everything back, to the bit. */
   restore(): void {
     torch.noGrad(() => this.#groups.forEach(({ live, copies }) => torch._foreachCopy_(live, copies)));
-    if (this.#random !== null) torch.setRngState(this.#random, this.#device);
   }
 
   dispose(): void {
     this.#groups.flatMap(({ copies }) => copies).forEach((tensor) => tensor.dispose());
-    this.#random?.dispose();
   }
 }
 
-/** Tensors of one dtype each. */
+/** Tensors of one dtype each: a copy of many of them is one kernel on a GPU, of mixed ones a kernel each. */
 export function byDtype(tensors: readonly Tensor[]): Tensor[][] {
   return [...new Set(tensors.map(({ dtype }) => dtype))].map((dtype) => tensors.filter((tensor) => tensor.dtype === dtype));
 }

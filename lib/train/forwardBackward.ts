@@ -1,12 +1,10 @@
 import { PixelNormalizer, type TwoViewOptions } from "../data/index.js";
-import { GradientCache, type MoCo } from "../moco/index.js";
+import { GradientCache, type MoCo, type Views } from "../moco/index.js";
 import { VisionTransformer } from "../models/index.js";
 import type { GradScaler } from "../optim/index.js";
 import type { Scope, Tensor } from "../torch/index.js";
 import { createAutocast } from "./options.js";
 import type { Recipe } from "./pretrainOptions.js";
-
-type Views = readonly [Tensor, Tensor];
 
 /** Averages gradients over the processes that train together. */
 export interface GradientAveraging {
@@ -19,6 +17,8 @@ export interface GradientAveraging {
 export interface ForwardBackwardHooks {
   /** Asked in the middle of a step that comes in chunks; processes that train together must all answer the same. */
   shouldStop?(): boolean;
+  /** Puts back what an abandoned step has changed. */
+  putBack(): void;
   onWarning?(message: string): void;
   averaging?: GradientAveraging;
 }
@@ -35,9 +35,9 @@ export interface ForwardBackward extends Disposable {
 }
 
 /** The whole batch at once, or in chunks of `microBatch` images: see `GradientCache`. */
-export function createForwardBackward(moco: MoCo, scaler: GradScaler, recipe: Recipe, hooks: ForwardBackwardHooks = {}): ForwardBackward {
+export function createForwardBackward(moco: MoCo, scaler: GradScaler, recipe: Recipe, hooks: ForwardBackwardHooks): ForwardBackward {
   const autocast = createAutocast(recipe);
-  const { averaging, shouldStop } = hooks;
+  const { averaging, shouldStop, putBack } = hooks;
   const dtype = computingType(recipe);
   if (!comesInChunks(recipe)) {
     return {
@@ -53,7 +53,7 @@ export function createForwardBackward(moco: MoCo, scaler: GradScaler, recipe: Re
   }
   const normalizer = chunkedLoading(recipe).dtype === "uint8" ? new PixelNormalizer(recipe.device) : null;
   const cache = new GradientCache(moco, {
-    chunk: recipe.microBatch!, compute: autocast, scale: (loss) => scaler.scale(loss), shouldStop,
+    chunk: recipe.microBatch!, compute: autocast, scale: (loss) => scaler.scale(loss), shouldStop, putBack,
     prepare: (pixels) => (normalizer === null ? pixels : normalizer.apply(pixels)).to(dtype),
   });
   if (cache.mixesImages) hooks.onWarning?.(chunksDiffer(moco, recipe));
@@ -73,7 +73,7 @@ export function createForwardBackward(moco: MoCo, scaler: GradScaler, recipe: Re
 }
 
 /** Of weights and views; autocast computes some operators in a smaller one. */
-export function computingType({ precision }: Recipe): "float32" | "float64" {
+export function computingType({ precision }: Pick<Recipe, "precision">): "float32" | "float64" {
   return precision === "fp64" ? "float64" : "float32";
 }
 

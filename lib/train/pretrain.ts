@@ -121,7 +121,7 @@ export async function pretrain(options: PretrainOptions, hooks: PretrainHooks = 
     ranks.begin(facts, loader.bad);
     ranks.join(trainee); // all have what the first one has
     using forwardBackward = createForwardBackward(moco, scaler, recipe, {
-      averaging: ranks, shouldStop: () => ranks.any(hooks.signal?.aborted === true), onWarning: hooks.onWarning,
+      averaging: ranks, shouldStop: () => ranks.any(hooks.signal?.aborted === true), putBack: () => watch.undo(), onWarning: hooks.onWarning,
     });
 
     if (start.epoch >= epochs) hooks.onWarning?.(`nothing is left to do: ${start.epoch} of ${epochs} epochs are done; ask for more epochs`);
@@ -147,7 +147,7 @@ export async function pretrain(options: PretrainOptions, hooks: PretrainHooks = 
         const output = await forwardBackward.run(batch.views, m, computing); // moves the momentum encoder towards the base encoder
         if (output === null) {
           stop = "interrupted"; // in the middle of a step in chunks, which is then as if it had not begun
-          await recorder.save({ epoch, step }, loader.bad);
+          await recorder.save({ epoch, step }, ranks.bad(loader.bad));
           break training;
         }
         const found = computing.run(() => {
@@ -155,8 +155,7 @@ export async function pretrain(options: PretrainOptions, hooks: PretrainHooks = 
           return watch.look(output, (numbers) => ranks.agree(numbers, loader.bad)); // the same numbers on all ranks, so the same verdict
         });
         await found.arrive(); // a GPU computes meanwhile, and this thread sees to the next batches
-        const badImages = loader.bad.map(({ index }) => index);
-        const verdict = await watch.judge(found, { ...place, momentum: m, batch, badImages }); // throws before a weight is touched
+        const verdict = await watch.judge(found, { ...place, momentum: m, batch, bad: ranks.bad(loader.bad) }); // throws before a weight is touched
         computing.run(() => {
           if (verdict.action === undefined) {
             scaler.step(optimizer);

@@ -1,5 +1,5 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
-import { MoCo } from "../../moco/index.js";
+import { MoCo, StepMemory } from "../../moco/index.js";
 import { VisionTransformer } from "../../models/index.js";
 import type { AnyModule } from "../../nn/index.js";
 import { nonFiniteGradients, tensorNorms, totalNorm, type GradScaler } from "../../optim/index.js";
@@ -111,9 +111,7 @@ export class Findings {
 export class FiniteGuard {
   readonly #parameters: Tensor[] = [];
   readonly #names: string[] = [];
-  /** Each kind of number by itself: a copy of many tensors of one dtype is one kernel on a GPU, of mixed ones a kernel each. */
-  readonly #moved: readonly (readonly Tensor[])[];
-  readonly #remembered: readonly (readonly Tensor[])[];
+  readonly #memory: StepMemory;
   readonly #learnsPatches: boolean;
 
   constructor(network: AnyModule, private readonly scaler: GradScaler, private readonly context: GuardContext) {
@@ -125,20 +123,17 @@ export class FiniteGuard {
     const baseEncoder = network instanceof MoCo ? network.baseEncoder : null;
     this.#learnsPatches =
       baseEncoder instanceof VisionTransformer && baseEncoder.patchEmbed.parameters().some((parameter) => parameter.requiresGrad);
-    const moved = network.namedBuffers().map(([, buffer]) => buffer);
-    if (network instanceof MoCo) moved.push(...network.momentumEncoder.parameters());
-    this.#moved = [...new Set(moved.map(({ dtype }) => dtype))].map((dtype) => moved.filter((each) => each.dtype === dtype));
-    this.#remembered = torch.noGrad(() => this.#moved.map((group) => group.map((each) => torch.keep(each.clone()))));
+    this.#memory = new StepMemory(network);
   }
 
   /** Call before `forward`. */
   remember(): void {
-    this.#copy(this.#remembered, this.#moved);
+    this.#memory.remember();
   }
 
   /** Puts back what `forward` has changed since `remember`. */
   undo(): void {
-    this.#copy(this.#moved, this.#remembered);
+    this.#memory.restore();
   }
 
   /**
@@ -194,7 +189,7 @@ export class FiniteGuard {
   }
 
   dispose(): void {
-    for (const tensor of this.#remembered.flat()) tensor.dispose();
+    this.#memory.dispose();
   }
 
   [Symbol.dispose](): void {
@@ -223,9 +218,5 @@ export class FiniteGuard {
     if (temperature !== undefined && temperature < 0.1) causes.push(`the temperature ${temperature} is low: raise --moco-t (the paper uses 0.2 for ViTs)`);
     causes.push("a starting checkpoint whose weights were about to diverge already: resume from an earlier one");
     return causes;
-  }
-
-  #copy(to: readonly (readonly Tensor[])[], from: readonly (readonly Tensor[])[]): void {
-    torch.noGrad(() => to.forEach((group, i) => torch._foreachCopy_(group, from[i]!)));
   }
 }

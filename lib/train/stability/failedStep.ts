@@ -52,7 +52,7 @@ export async function saveFailedStep(
     step: step.step, what, message: error.message, lr: step.lr, momentum: step.momentum, precision: recipe.precision, device: recipe.device,
     scale: trainee.scaler.getScale(), x1, x2, indices: [...step.batch.indices], names: [...names],
   };
-  const value = trainingStateValue(trainee, { epoch, step: step.stepInEpoch }, facts, step.badImages);
+  const value = trainingStateValue(trainee, { epoch, step: step.stepInEpoch }, facts, step.bad.map(({ index }) => index));
   try {
     await writeCheckpoint(path, { ...value, [FAILED_STEP_KEY]: failed });
   } catch (cause) {

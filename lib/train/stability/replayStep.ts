@@ -1,9 +1,12 @@
 import { disposeTensors, readCheckpoint } from "../../checkpoint/index.js";
+import { PixelNormalizer } from "../../data/index.js";
 import { createMoCo, type MoCo, type MoCoOptions } from "../../moco/index.js";
 import { gradientNorm, GradScaler, totalNorm } from "../../optim/index.js";
 import * as torch from "../../torch/index.js";
 import { Tensor } from "../../torch/index.js";
-import { createAutocast, resolveDevice, type Precision } from "../options.js";
+import { computingType } from "../forwardBackward.js";
+import { createAutocast, resolveDevice } from "../options.js";
+import type { Recipe } from "../pretrainOptions.js";
 import { readOwnPart, type RunFacts } from "../runs/ownPart.js";
 import { resumableParts } from "../runs/resumable.js";
 import { FAILED_STEP_KEY, type FailedStep } from "./failedStep.js";
@@ -59,7 +62,7 @@ export async function replayStep(path: string, options: ReplayOptions = {}): Pro
     if (own === null) throw new ReplayError(`${path} has no record of its run; give a failed_step_*.pth.tar as moco pretrain wrote it`);
     const device = deviceFor(options.device, failed.device);
     using moco = build(path, own.facts, options.encoder);
-    moco.loadStateDict(resumableParts(path, value).network);
+    moco.to(computingType({ precision: failed.precision as Recipe["precision"] })).loadStateDict(resumableParts(path, value).network);
     moco.to(device).train();
     return runStep(moco, failed, device);
   } finally {
@@ -68,11 +71,15 @@ export async function replayStep(path: string, options: ReplayOptions = {}): Pro
 }
 
 function runStep(moco: MoCo, failed: FailedStep, device: string): Replay {
-  const { step, message, momentum, precision, names } = failed;
+  const { step, message, momentum, names } = failed;
+  const precision = failed.precision as Recipe["precision"];
   using scaler = new GradScaler({ enabled: precision === "fp16", initScale: failed.scale, device });
-  const autocast = createAutocast({ precision: precision as Precision, device });
+  const autocast = createAutocast({ precision, device });
   return torch.scope(() => {
-    const [x1, x2] = [failed.x1.to(device), failed.x2.to(device)];
+    using normalizer = new PixelNormalizer(device);
+    // A run in chunks keeps its views as bytes.
+    const [x1, x2] = [failed.x1, failed.x2].map((view) => view.to(device))
+      .map((view) => (view.dtype === "uint8" ? normalizer.apply(view) : view).to(computingType({ precision }))) as [Tensor, Tensor];
     const before = torch.noGrad(() => moco.namedBuffers().map(([, buffer]) => buffer.clone()));
     const momentumBefore = torch.noGrad(() => moco.momentumEncoder.parameters().map((parameter) => parameter.clone()));
     const plain = torch.scope(() => {

@@ -1,4 +1,4 @@
-import { isStream, nameOf, type ImageSource, type ImageStream, type TwoViewBatch } from "../../data/index.js";
+import { isStream, nameOf, type BadImage, type ImageSource, type ImageStream, type TwoViewBatch } from "../../data/index.js";
 import { clipGradients } from "../../optim/index.js";
 import type { StepSignals, WarningEntry } from "../../report/index.js";
 import type { Tensor } from "../../torch/index.js";
@@ -27,7 +27,7 @@ export interface WatchedStep extends StepPlace {
   momentum: number;
   batch: TwoViewBatch;
   /** Images found unreadable so far. */
-  badImages: readonly number[];
+  bad: readonly BadImage[];
 }
 
 /** What becomes of a step. */
@@ -84,6 +84,11 @@ export class StepWatch {
     // At steps that follow from their number, so that a resumed run takes the same ones.
     if (this.#snapshot === null) this.#snapshot = Snapshot.take(this.trained, step);
     else if (step % this.recipe.rollbackSteps === 0) this.#snapshot = this.#snapshot.retake(this.trained, step);
+  }
+
+  /** Puts back what `forward` has changed, where the step is not to be made. */
+  undo(): void {
+    this.#guard.undo();
   }
 
   /**

@@ -23,10 +23,10 @@ afterAll(() => rmSync(root, { recursive: true, force: true }));
 const culprit = "base_encoder.blocks.1.mlp.fc2";
 
 /** Trains four steps and lets the next one overflow in the culprit; its weights are finite, but their products are not. */
-async function overflow(out: string | undefined): Promise<{ error: NonFiniteError; before: Map<string, Uint8Array> }> {
+async function overflow(out: string | undefined, changes: Parameters<typeof runTiny>[0] = {}): Promise<{ error: NonFiniteError; before: Map<string, Uint8Array> }> {
   let network: MoCo | undefined;
   let before = new Map<string, Uint8Array>();
-  const failure = await runTiny({ out }, {
+  const failure = await runTiny({ out, ...changes }, {
     onStart: (_, moco) => void (network = moco),
     onStep: ({ step }) => {
       if (step !== 3) return;
@@ -38,6 +38,12 @@ async function overflow(out: string | undefined): Promise<{ error: NonFiniteErro
   expect(failure).toBeInstanceOf(NonFiniteError);
   return { error: failure as NonFiniteError, before };
 }
+
+test("a run in chunks, whose views are bytes, is done again from them", async () => {
+  const { error } = await overflow(join(root, "chunks"), { microBatch: 4 });
+  const { finding } = await replayStep(error.replay!, { encoder: tinyOptions.encoder });
+  expect(finding).toMatchObject({ pass: "forward", module: culprit });
+});
 
 describe("a run that overflows", () => {
   let file: string;
