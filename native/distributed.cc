@@ -6,6 +6,7 @@
 
 #include "backendFactory.h"
 #include "processGroup.h"
+#include "promise.h"
 
 namespace moco {
 
@@ -27,56 +28,6 @@ namespace {
 
 using Milliseconds = std::chrono::milliseconds;
 
-// --- Work that blocks, on a thread of libuv's pool -------------------------------------------
-
-struct Job {
-  napi_async_work work = nullptr;
-  napi_deferred deferred = nullptr;
-  std::function<void()> body;
-  std::function<napi_value(napi_env)> answer;
-  std::string error;
-};
-
-void execute(napi_env, void* data) {
-  auto& job = *static_cast<Job*>(data);
-  try {
-    job.body();
-  } catch (const c10::Error& error) {
-    job.error = error.what_without_backtrace();
-  } catch (const std::exception& error) {
-    job.error = error.what();
-  } catch (...) {
-    job.error = "an unknown C++ exception";
-  }
-}
-
-void complete(napi_env env, napi_status status, void* data) {
-  const std::unique_ptr<Job> job(static_cast<Job*>(data));
-  napi_delete_async_work(env, job->work);
-  if (status != napi_ok && job->error.empty()) job->error = "cancelled";
-  if (job->error.empty()) {
-    napi_resolve_deferred(env, job->deferred, job->answer(env));
-  } else {
-    napi_value error;
-    napi_create_error(env, nullptr, fromString(env, job->error), &error);
-    napi_reject_deferred(env, job->deferred, error);
-  }
-}
-
-napi_value promise(napi_env env, std::function<void()> body,
-                   std::function<napi_value(napi_env)> answer) {
-  auto job = std::make_unique<Job>();
-  job->body = std::move(body);
-  job->answer = std::move(answer);
-  napi_value result;
-  napi_create_promise(env, &job->deferred, &result);
-  napi_create_async_work(env, nullptr, fromString(env, "moco rendezvous"), execute, complete,
-                         job.get(), &job->work);
-  napi_queue_async_work(env, job->work);
-  job.release();
-  return result;
-}
-
 // --- Stores ----------------------------------------------------------------------------------
 
 // openStore(host, port, serve, timeoutMs) -> promise of [store, port]. Port 0: any that is free.
@@ -91,7 +42,8 @@ napi_value openStore(napi_env env, napi_callback_info info) {
     options.waitWorkers = false;
     auto store = std::make_shared<c10::intrusive_ptr<c10d::TCPStore>>();
     return promise(
-        env, [=] { *store = c10::make_intrusive<c10d::TCPStore>(host, options); },
+        env, "moco rendezvous",
+        [=] { *store = c10::make_intrusive<c10d::TCPStore>(host, options); },
         [=](napi_env env) {
           Distributed& distributed = Distributed::of(env);
           const int64_t handle = distributed.next++;
@@ -191,7 +143,7 @@ napi_value createGroup(napi_env env, napi_callback_info info) {
     const std::string address = toString(env, arguments[5]);
     const BackendFactory factory = toFactory(env, arguments[6]);
     return promise(
-        env,
+        env, "moco rendezvous",
         [=] {
           group->connect(address, patience);
           if (factory == nullptr) return;

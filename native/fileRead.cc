@@ -3,8 +3,9 @@
 
 #include <algorithm>
 #include <cstring>
+#include <stdexcept>
 
-#include "environment.h"
+#include "promise.h"
 
 #ifndef _WIN32
 #include <dlfcn.h>
@@ -23,9 +24,6 @@ using Checksum = unsigned long (*)(unsigned long, const unsigned char*, unsigned
 constexpr size_t kChunk = size_t{1} << 20;
 
 struct FileRead {
-  napi_async_work work = nullptr;
-  napi_deferred deferred = nullptr;
-  napi_ref target = nullptr;  // keeps the memory while it is written to
   Checksum checksum;
   int file;
   uint8_t* bytes;
@@ -33,38 +31,19 @@ struct FileRead {
   off_t position;
   unsigned long crc;
   size_t done = 0;
-  int error = 0;
 };
 
-void execute(napi_env, void* data) {
-  auto& read = *static_cast<FileRead*>(data);
+void run(FileRead& read) {
   while (read.done < read.length) {
     const size_t wanted = std::min(kChunk, read.length - read.done);
     const ssize_t count = pread(read.file, read.bytes + read.done, wanted,
                                 read.position + static_cast<off_t>(read.done));
     if (count < 0 && errno == EINTR) continue;
-    if (count < 0) read.error = errno;
-    if (count <= 0) return;
+    if (count < 0) throw std::runtime_error(std::strerror(errno));
+    if (count == 0) return;
     read.crc = read.checksum(read.crc, read.bytes + read.done, static_cast<unsigned int>(count));
     read.done += static_cast<size_t>(count);
   }
-}
-
-void complete(napi_env env, napi_status status, void* data) {
-  const std::unique_ptr<FileRead> read(static_cast<FileRead*>(data));
-  napi_delete_reference(env, read->target);
-  napi_delete_async_work(env, read->work);
-  napi_value answer;
-  if (status == napi_ok && read->error == 0) {
-    napi_create_array_with_length(env, 2, &answer);
-    napi_set_element(env, answer, 0, fromDouble(env, static_cast<double>(read->done)));
-    napi_set_element(env, answer, 1, fromDouble(env, static_cast<double>(read->crc)));
-    napi_resolve_deferred(env, read->deferred, answer);
-    return;
-  }
-  const char* reason = read->error != 0 ? std::strerror(read->error) : "the read was cancelled";
-  napi_create_error(env, nullptr, fromString(env, reason), &answer);
-  napi_reject_deferred(env, read->deferred, answer);
 }
 
 // readChecked(file, bytes, position, crc) -> promise of [bytes read, CRC-32 of them after `crc`].
@@ -72,7 +51,7 @@ void complete(napi_env env, napi_status status, void* data) {
 napi_value readChecked(napi_env env, napi_callback_info info) {
   return guarded(env, [&]() -> napi_value {
     const Arguments<4> arguments(env, info);
-    auto read = std::make_unique<FileRead>();
+    const auto read = std::make_shared<FileRead>();
     read->checksum = reinterpret_cast<Checksum>(dlsym(RTLD_DEFAULT, "crc32"));
     read->file = static_cast<int>(toInt(env, arguments[0]));
     napi_typedarray_type type;
@@ -85,14 +64,18 @@ napi_value readChecked(napi_env env, napi_callback_info info) {
     read->bytes = static_cast<uint8_t*>(bytes);
     read->position = static_cast<off_t>(toInt(env, arguments[2]));
     read->crc = static_cast<unsigned long>(toInt(env, arguments[3]));
-    napi_value promise;
-    napi_create_promise(env, &read->deferred, &promise);
-    napi_create_reference(env, arguments[1], 1, &read->target);
-    napi_create_async_work(env, nullptr, fromString(env, "moco file read"), execute, complete,
-                           read.get(), &read->work);
-    napi_queue_async_work(env, read->work);
-    read.release();
-    return promise;
+    napi_ref target = nullptr;  // keeps the memory while it is written to
+    napi_create_reference(env, arguments[1], 1, &target);
+    return promise(
+        env, "moco file read", [=] { run(*read); },
+        [=](napi_env env) {
+          napi_value answer;
+          napi_create_array_with_length(env, 2, &answer);
+          napi_set_element(env, answer, 0, fromDouble(env, static_cast<double>(read->done)));
+          napi_set_element(env, answer, 1, fromDouble(env, static_cast<double>(read->crc)));
+          return answer;
+        },
+        [=](napi_env env) { napi_delete_reference(env, target); });
   });
 }
 
