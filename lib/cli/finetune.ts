@@ -70,8 +70,7 @@ async function train(data: string, flags: FinetuneFlags): Promise<void> {
     const unfinished = reason !== "finished";
     const best = existsSync(join(out, MODEL_BEST)) ? join(out, MODEL_BEST) : null;
     if (unfinished) {
-      const cause = reason === "interrupted" ? `by ${String(stop.signal.reason)}` : "as --stop-after asks";
-      display.tell(`Stopped ${cause} after ${counted(steps, "step")}; ${checkpoint === null ? "there is nothing new to save" : `everything is saved in ${checkpoint}`}.\n${goOn()}`);
+      display.tell(`Stopped ${stop.cause(reason)} after ${counted(steps, "step")}; ${checkpoint === null ? "there is nothing new to save" : `everything is saved in ${checkpoint}`}.\n${goOn()}`);
     } else if (!display.quiet) {
       display.tell(`Done in ${display.duration(seconds)}: ${counted(steps, "step")}, last loss ${loss?.toFixed(4) ?? "-"}.`);
     }

@@ -1,7 +1,8 @@
+import pc from "picocolors";
 import { launchVariables } from "../config.js";
 import type { ProcessGroup } from "../distributed/index.js";
 import { deviceOf, type TrainingFlags } from "./trainingFlags.js";
-import { UsageError } from "./usageError.js";
+import { asUsageError, UsageError } from "./usageError.js";
 
 /** Flags that say with whom this process trains. */
 export type GroupFlags =
@@ -10,17 +11,24 @@ export type GroupFlags =
 /**
  * Meets the processes that flags and variables name. Waits for them.
  *
- * @param onNote hears that several processes were to be expected, and are not there
  * @returns undefined for a training of this process alone
- * @throws PlacementError; RendezvousError where they do not come
+ * @throws UsageError for flags and variables that cannot be meant; RendezvousError where the processes do not come
  */
-export async function joinGroup(flags: GroupFlags, onNote: (note: string) => void): Promise<ProcessGroup | undefined> {
+export async function joinGroup(flags: GroupFlags): Promise<ProcessGroup | undefined> {
+  try {
+    return await join(flags);
+  } catch (error) {
+    throw asUsageError(error);
+  }
+}
+
+async function join(flags: GroupFlags): Promise<ProcessGroup | undefined> {
   const { ProcessGroup, readPlacement } = await import("../distributed/index.js");
   const { cudaDeviceCount } = await import("../torch/index.js");
   const machine = { gpus: cudaDeviceCount(), device: deviceOf(flags) ?? null };
   const found = readPlacement(flags, launchVariables(), machine);
   if (found.kind === "alone") {
-    if (found.note !== null) onNote(found.note);
+    if (found.note !== null) process.stderr.write(`${pc.yellow("warning:")} ${found.note}\n`);
     return undefined;
   }
   if (found.kind === "spawn") {

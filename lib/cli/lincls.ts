@@ -43,9 +43,7 @@ async function run(given: LinearProbeOptions, flags: LinclsFlags): Promise<void>
   let display: Display | null = null;
   using stop = listenForStop(flags, () => display); // first of all: SIGUSR1 would open Node.js's debugger, SIGUSR2 end the process
   await ensureReady();
-  using group = await joinGroup(flags, (note) => process.stderr.write(`${pc.yellow("warning:")} ${note}\n`)).catch((error: unknown) => {
-    throw asUsageError(error);
-  });
+  using group = await joinGroup(flags);
   const leads = group === undefined || group.rank === 0;
   const { linearProbe } = await import("../train/linear.js");
   const quiet = !leads || flags.quiet === true || readConfig().quiet;
@@ -59,9 +57,8 @@ async function run(given: LinearProbeOptions, flags: LinclsFlags): Promise<void>
     if (!leads) return; // rank 0 tells what all have in common
     const saved = out !== undefined && existsSync(join(out, "checkpoint.pth.tar"));
     if (result.reason !== "finished") {
-      const cause = result.reason === "interrupted" ? `by ${stop.signal.aborted ? String(stop.signal.reason) : "another process"}` : "as --stop-after asks";
       const rest = result.checkpoint === null ? "Nothing is saved yet; give the same command again." : `Everything is saved in ${result.checkpoint}.\n${goOn()}`;
-      display.tell(`Stopped ${cause} after ${counted(result.steps, "step")}. ${rest}`);
+      display.tell(`Stopped ${stop.cause(result.reason)} after ${counted(result.steps, "step")}. ${rest}`);
     }
     if (result.badImages.length > 0) display.tell(`Left out as unreadable: ${counted(result.badImages.length, "image")}.`);
     const resume = result.reason !== "finished" && saved ? command() : null;

@@ -47,9 +47,7 @@ async function run(data: string, flags: PretrainFlags): Promise<void> {
   using stop = listenForStop(flags, () => display); // first of all: SIGUSR1 would open Node.js's debugger, SIGUSR2 end the process
   await ensureReady();
   if (flags.plan) return tellPlan(options, flags);
-  using group = await joinGroup(flags, (note) => process.stderr.write(`${pc.yellow("warning:")} ${note}\n`)).catch((error: unknown) => {
-    throw asUsageError(error);
-  });
+  using group = await joinGroup(flags);
   const leads = group === undefined || group.rank === 0;
   const { pretrain } = await import("../train/pretrain.js");
   const { checkpointsIn } = await import("../train/runs/checkpointFiles.js");
@@ -77,8 +75,7 @@ async function run(data: string, flags: PretrainFlags): Promise<void> {
     const log = join(options.out, RUN_LOG);
     const unfinished = reason !== "finished";
     if (unfinished) {
-      const cause = reason === "interrupted" ? `by ${stop.signal.aborted ? String(stop.signal.reason) : "another process"}` : "as --stop-after asks";
-      display.tell(`Stopped ${cause} after ${counted(steps, "step")}; ${checkpoint === null ? "there is nothing new to save" : `everything is saved in ${checkpoint}`}.\n${goOn()}`);
+      display.tell(`Stopped ${stop.cause(reason)} after ${counted(steps, "step")}; ${checkpoint === null ? "there is nothing new to save" : `everything is saved in ${checkpoint}`}.\n${goOn()}`);
     } else if (!quiet) {
       display.tell(`Done in ${formatDuration(seconds)}: ${counted(steps, "step")}, last loss ${loss?.toFixed(4) ?? "-"}. Log: ${log}`);
     }

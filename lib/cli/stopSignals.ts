@@ -22,6 +22,8 @@ export interface StopFlags {
 export interface StopSignals extends Disposable {
   /** Aborted by the first signal; the reason is its name. */
   readonly signal: AbortSignal;
+  /** What stopped a run, for a message: "by SIGTERM". */
+  cause(reason: "interrupted" | "stop-after"): string;
   /** To be called once a stopped run has saved: has the job started again, where the signal asks for that. */
   stopped(): Promise<void>;
 }
@@ -60,6 +62,10 @@ export function listenForStop({ requeueSignal }: StopFlags, current: () => Stopp
   }, asked === null ? [] : [asked]);
   return {
     signal: interrupt.signal,
+    cause: (reason) => {
+      if (reason === "stop-after") return "as --stop-after asks";
+      return `by ${interrupt.signal.aborted ? String(interrupt.signal.reason) : "another process"}`;
+    },
     stopped,
     [Symbol.dispose]: () => {
       interrupt.dispose();

@@ -55,6 +55,12 @@ export class ReadersFolder {
     afterAll(() => rmSync(this.path, { recursive: true, force: true }));
   }
 
+  /** `recipe.json`, a pre-training of seconds. */
+  writeTinyRecipe(): void {
+    writeFileSync(join(this.path, "recipe.json"),
+      '{ "arch": "vit_small", "image-size": 32, "batch-size": 32, "epochs": 1, "moco-dim": 16, "moco-mlp-dim": 64, "moco-t": 0.2, "seed": 0 }\n');
+  }
+
   /** 64 pieces of a photograph as `photos/0.jpg` and so on. */
   async writePhotos(): Promise<void> {
     const photograph = sharp(fixturePath("augment/files/china.jpg"));
