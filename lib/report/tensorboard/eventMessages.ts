@@ -140,7 +140,8 @@ function hparamsContent(head: EventHead, name: string, field: number, fill: Fill
 }
 
 function event({ wallTime, step }: EventHead, fill: Fill): Uint8Array {
-  const writer = Writer.create().uint32(tag(EVENT.wallTime, FIXED64)).double(wallTime).uint32(tag(EVENT.step, VARINT)).int64(step);
+  const writer = Writer.create().uint32(tag(EVENT.wallTime, FIXED64)).double(wallTime);
+  if (step !== 0) writer.uint32(tag(EVENT.step, VARINT)).int64(step);
   fill(writer);
   return writer.finish();
 }
