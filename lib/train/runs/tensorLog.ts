@@ -11,7 +11,7 @@ import { tensorHistogram } from "./tensorHistogram.js";
 /** Images of a batch that are shown. */
 const SHOWN = 8;
 /** Images of a batch whose features are counted. */
-const COUNTED = 32;
+const COUNTED = 8;
 
 /** What of a training is looked at. */
 export interface LoggedTensors {
