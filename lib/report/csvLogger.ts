@@ -1,4 +1,4 @@
-import { closeSync, existsSync, fsyncSync, ftruncateSync, mkdirSync, openSync, readSync, renameSync, statSync, writeSync } from "node:fs";
+import { closeSync, existsSync, fstatSync, fsyncSync, ftruncateSync, mkdirSync, openSync, readSync, renameSync, statSync, writeSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { LoggerSurroundings, RunLogger } from "./logger.js";
 import type { LogEntry, RunEntry } from "./runLog.js";
@@ -65,6 +65,8 @@ export class CsvLogger implements RunLogger {
     mkdirSync(dirname(path), { recursive: true });
     if (firstStep === 0 && (statSync(path, { throwIfNoEntry: false })?.size ?? 0) > header.length) renameSync(path, freeName(path));
     this.#file = openSync(path, "a+");
+    // A pipe or a terminal has nothing to go on from.
+    if (!fstatSync(this.#file).isFile()) return this.#write(header);
     const end = endOfRowsBefore(this.#file, firstStep, path);
     // One call of the system: after a crash the table has the later rows, or it does not, and the next resumption cuts them again.
     ftruncateSync(this.#file, end);

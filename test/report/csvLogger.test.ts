@@ -84,6 +84,14 @@ test("a run that begins anew leaves the table of another, and another kind of fi
   expect(readFileSync(file, "utf8")).toBe("a,b\n1,2\n");
 });
 
+test("a disk that is full is the logger's error, and a device is not read", () => {
+  const logger = new CsvLogger({ file: "/dev/full" });
+  logger.start({ folder: null, warn: () => undefined });
+  expect(() => logger.log(runEntry())).toThrow(/ENOSPC/);
+  logger.close();
+  logged("/dev/null", [runEntry({ firstStep: 3 }), stepEntry(3)]);
+});
+
 test("the table is in the run's folder where nothing else is said", () => {
   const logger = new CsvLogger();
   logger.start({ folder: join(root, "run"), warn: () => undefined });

@@ -5,12 +5,13 @@ import { beforeAll, describe, expect, test } from "@jest/globals";
 import sharp from "sharp";
 import { TwoViewLoader } from "../../lib/data/index.js";
 import { ResNet } from "../../lib/models/index.js";
-import { CsvLogger, TensorBoardLogger, type Histogram, type LoggedPicture, type LogEntry, type LogPlace, type RunLogger } from "../../lib/report/index.js";
+import { CsvLogger, Loggers, TensorBoardLogger, type Histogram, type LoggedPicture, type LogEntry, type LogPlace, type RunLogger } from "../../lib/report/index.js";
 import * as torch from "../../lib/torch/index.js";
 import { OptionError } from "../../lib/train/options.js";
 import type { PretrainOptions } from "../../lib/train/pretrainOptions.js";
 import { resolveLogging } from "../../lib/train/runs/logging.js";
 import { tensorHistogram } from "../../lib/train/runs/tensorHistogram.js";
+import { TensorLog } from "../../lib/train/runs/tensorLog.js";
 import { writeDigits } from "../support/digits.js";
 import { temporaryFolder } from "../support/temporaryFolder.js";
 import { expectNoTensorsLeft } from "../support/tensorsLeft.js";
@@ -139,6 +140,21 @@ describe("a pre-training", () => {
     expect(result.reason).toBe("finished");
     const told = warnings.filter((message) => message.includes("fails and is switched off"));
     expect(told.map((message) => message.split(" fails")[0]).sort()).toEqual(["fifth", "first", "fourth", "second", "the CSV log", "third"]);
+  });
+
+  test("goes on where a picture or a histogram cannot be made", () => {
+    const warnings: string[] = [];
+    const warn = (message: string): void => void warnings.push(message);
+    const everything = new Everything();
+    const loggers = new Loggers([everything], { folder: null, warn });
+    using network = new ResNet({ block: "basic", layers: [1, 1, 1, 1], width: 4, numClasses: 16 });
+    const log = new TensorLog(loggers, { loggers: [], imagesEvery: 1, histogramsEvery: 1 }, { network, encoder: network, stepsPerEpoch: 1 }, warn);
+    const spent = torch.zeros([2, 3, 32, 32]);
+    spent.dispose();
+    for (let step = 0; step < 2; step++) log.afterStep({ step, epoch: step, stepInEpoch: 0 }, [spent]);
+    expect(warnings).toEqual([expect.stringMatching(/^there are no more pictures and histograms in the logs; the training goes on without them: /)]);
+    expect(network.training).toBe(true);
+    expect(everything.pictures).toEqual([]);
   });
 
   test("takes loggers only, and only in the first process", () => {

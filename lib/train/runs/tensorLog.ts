@@ -27,15 +27,27 @@ export interface LoggedTensors {
  */
 export class TensorLog {
   #drawing: Promise<void> = Promise.resolve();
+  #off = false;
 
-  constructor(private readonly loggers: Loggers, private readonly logging: Logging, private readonly of: LoggedTensors) {}
+  constructor(
+    private readonly loggers: Loggers, private readonly logging: Logging, private readonly of: LoggedTensors, private readonly warn: (message: string) => void,
+  ) {}
 
-  /** @param views of the step's batch: `[N, 3, H, W]` each, normalised, or as bytes */
+  /**
+   * Never throws: what fails here, such as a GPU without memory for it, is warned of once.
+   *
+   * @param views of the step's batch: `[N, 3, H, W]` each, normalised, or as bytes
+   */
   afterStep({ step, epoch, stepInEpoch }: LogPlace & { stepInEpoch: number }, views: readonly Tensor[]): void {
+    if (this.#off) return;
     const { imagesEvery, histogramsEvery } = this.logging;
     const place = { step, epoch };
-    if (stepInEpoch === 0 && isDue(epoch, imagesEvery) && views.length > 0 && this.loggers.takeImages) this.#show(views, place);
-    if (stepInEpoch === this.of.stepsPerEpoch - 1 && isDue(epoch, histogramsEvery) && this.loggers.takeHistograms) this.#count(views, place);
+    try {
+      if (stepInEpoch === 0 && isDue(epoch, imagesEvery) && views.length > 0 && this.loggers.takeImages) this.#show(views, place);
+      if (stepInEpoch === this.of.stepsPerEpoch - 1 && isDue(epoch, histogramsEvery) && this.loggers.takeHistograms) this.#count(views, place);
+    } catch (error) {
+      this.#fail(error as Error);
+    }
   }
 
   /** Waits for pictures that are being drawn. Never throws. */
@@ -48,7 +60,12 @@ export class TensorLog {
     this.#drawing = this.#drawing.then(async () => {
       const { viewGrid } = await import("../../report/viewGrid.js");
       this.loggers.images(views.length > 1 ? "train/views" : "train/images", await viewGrid(pictures), place);
-    }).catch(() => undefined); // a picture less
+    }).catch((error: Error) => this.#fail(error));
+  }
+
+  #fail({ message }: Error): void {
+    if (!this.#off) this.warn(`there are no more pictures and histograms in the logs; the training goes on without them: ${message}`);
+    this.#off = true;
   }
 
   #count([view]: readonly Tensor[], place: LogPlace): void {

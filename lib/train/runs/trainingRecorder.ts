@@ -91,8 +91,9 @@ export abstract class TrainingRecorder<Network extends Module<never>, Hooks exte
     this.#badImages = run.knownBad;
     if (this.folder !== null) this.#log = new RunLog(join(this.folder, RUN_LOG));
     if (logging !== undefined && logging.loggers.length > 0) {
-      this.#loggers = new Loggers(logging.loggers, { folder: this.folder, warn: (message) => this.hooks.onWarning?.(message) });
-      this.#tensorLog = new TensorLog(this.#loggers, logging, { network, encoder, stepsPerEpoch });
+      const warn = (message: string): void => this.hooks.onWarning?.(message);
+      this.#loggers = new Loggers(logging.loggers, { folder: this.folder, warn });
+      this.#tensorLog = new TensorLog(this.#loggers, logging, { network, encoder, stepsPerEpoch }, warn);
     }
     this.tell(entry);
     await this.hooks.onStart?.(entry, network);
