@@ -48,7 +48,7 @@ test("killed and resumed, each log has every step", async () => {
   const told = server.run.metrics.filter(({ key }) => key === "train/loss");
   expect([...new Set(told.map(({ step }) => step))].filter((step) => step >= log.runs[1]!.firstStep)).toEqual(steps.slice(log.runs[1]!.firstStep));
   expect(server.run).toMatchObject({ status: "FINISHED", name: "run" });
-}, 120_000);
+}, 240_000);
 
 test("an address that is none is wrong usage, before anything is read", async () => {
   const { code, stderr } = await startMoco(["pretrain", "photos", "--config", "recipe.json", "--mlflow", "localhost"], { cwd: root });

@@ -250,5 +250,5 @@ describe("a server that fails", () => {
     async function hasLoss(step: number): Promise<boolean> {
       return await found().then(({ losses }) => losses.includes(step), () => false);
     }
-  }, 120_000);
+  }, 240_000);
 });
