@@ -202,7 +202,7 @@ export function resolveOptions(options: PretrainOptions) {
     knnEvery: options.knnEvery ?? null,
     knnData: options.knnData ?? null,
     knnImages: options.knnImages ?? null,
-    logging: resolveLogging(options, group),
+    logging: resolveLogging(options),
   };
   const { threads, stopAfter, seed, patchSize, microBatch, precision, optimizer, betas, keep, keepEvery, knnEvery, knnData, knnImages } = given;
 

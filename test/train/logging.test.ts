@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "@jest/globals";
 import sharp from "sharp";
 import { TwoViewLoader } from "../../lib/data/index.js";
+import type { ProcessGroup } from "../../lib/distributed/index.js";
 import { ResNet } from "../../lib/models/index.js";
 import { CsvLogger, Loggers, TensorBoardLogger, type Histogram, type LoggedPicture, type LogEntry, type LogPlace, type RunLogger } from "../../lib/report/index.js";
 import * as torch from "../../lib/torch/index.js";
@@ -161,7 +162,7 @@ describe("a pre-training", () => {
     expect(() => resolveLogging({ loggers: ["tensorboard" as unknown as RunLogger] })).toThrow(OptionError);
     expect(() => resolveLogging({ logImagesEvery: 0.5 })).toThrow(/logImagesEvery/);
     const loggers = [new Everything()];
-    const ranks = [0, 1].map((rank) => resolveLogging({ loggers }, { rank } as Parameters<typeof resolveLogging>[1]).loggers.length);
+    const ranks = [0, 1].map((rank) => resolveLogging({ loggers, group: { rank } as ProcessGroup }).loggers.length);
     expect(ranks).toEqual([1, 0]);
   });
 });

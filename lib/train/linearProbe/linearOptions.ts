@@ -128,7 +128,7 @@ export function resolveLinearOptions(options: LinearProbeOptions) {
     saveInBackground: options.saveInBackground ?? true,
     stopAfter: options.stopAfter ?? null,
     worldSize: group?.size ?? 1,
-    logging: resolveLogging(options, group),
+    logging: resolveLogging(options),
   };
   const { arch, images, shuffleBuffer, numClasses, numHeads, imageSize, seed, threads, stopAfter } = recipe;
   if (arch !== null && !isArchitecture(arch)) throw new UnknownArchitectureError(arch);

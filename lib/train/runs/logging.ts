@@ -22,8 +22,12 @@ export interface Logging {
   histogramsEvery: number;
 }
 
-/** @throws OptionError */
-export function resolveLogging({ loggers = [], logImagesEvery = 10, logHistogramsEvery = 1 }: LoggingOptions, group?: ProcessGroup): Logging {
+/**
+ * @param options of the training; `group` are the processes that train together
+ * @throws OptionError
+ */
+export function resolveLogging(options: LoggingOptions & { group?: ProcessGroup }): Logging {
+  const { loggers = [], logImagesEvery = 10, logHistogramsEvery = 1, group } = options;
   requireWhole("logImagesEvery", logImagesEvery, 0);
   requireWhole("logHistogramsEvery", logHistogramsEvery, 0);
   for (const logger of loggers) {
