@@ -4,6 +4,7 @@ import type { AugmentReport } from "../report/augmentReport.js";
 import { ensureReady } from "../setup/index.js";
 import { megabytes } from "./megabytes.js";
 import { numberIn, wholeFrom } from "./numberOption.js";
+import { registerPositionEmbedding } from "./reportPositionEmbedding.js";
 import { toJson } from "./toJson.js";
 import { asUsageError, UsageError } from "./usageError.js";
 
@@ -56,6 +57,7 @@ export function register(program: Command): void {
     .option("--json", "print the parameters as JSON")
     .addHelpText("after", AUGMENT_HELP)
     .action(augment);
+  registerPositionEmbedding(report);
 }
 
 async function augment(data: string, { out, json, images: length, shuffleBuffer, ...options }: AugmentFlags): Promise<void> {

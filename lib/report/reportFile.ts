@@ -1,0 +1,22 @@
+import { mkdir } from "node:fs/promises";
+import { dirname } from "node:path";
+import { writeDurably } from "../checkpoint/index.js";
+
+/** A report that cannot be written. */
+export class ReportFileError extends Error {
+  override readonly name = "ReportFileError";
+}
+
+/**
+ * Writes a report's file, and the folder that it is in; it appears complete or not at all.
+ *
+ * @throws ReportFileError
+ */
+export async function writeReport(path: string, content: Uint8Array): Promise<void> {
+  try {
+    await mkdir(dirname(path), { recursive: true });
+    await writeDurably(path, (sink) => sink.write(content));
+  } catch (error) {
+    throw new ReportFileError(`${path} cannot be written: ${(error as Error).message}; choose another --out`, { cause: error });
+  }
+}
