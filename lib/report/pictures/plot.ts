@@ -21,6 +21,8 @@ export interface Plot {
   scale: ColourScale;
   /** Draw pixels as squares where they are enlarged. */
   pixelated?: boolean;
+  /** CSS height that the picture has at least, at the cost of its proportions. */
+  leastHeight?: string;
 }
 
 /** Steps of 1, 2 or 5 times a power of ten, of which about `wanted` fit. */
@@ -34,7 +36,7 @@ const percent = (share: number): string => `${Number((100 * share).toFixed(3))}%
 
 /** A plot as HTML: its text keeps its size whatever the width. */
 export async function plotHtml(plot: Plot): Promise<string> {
-  const { raster, x, y, scale, alt, pixelated = false } = plot;
+  const { raster, x, y, scale, alt, pixelated = false, leastHeight } = plot;
   const small = "font-size:.75rem;line-height:1;color:var(--muted);white-space:nowrap";
   const xTicks = x.ticks.map(({ at, text }) =>
     `<span style="position:absolute;left:${percent(at)};top:.3rem;transform:translateX(-50%)">${escapeHtml(text)}</span>`);
@@ -46,12 +48,12 @@ export async function plotHtml(plot: Plot): Promise<string> {
   const lines = sections.slice(1).map(({ from }) =>
     `<span style="position:absolute;left:${percent(from)};top:-.4rem;bottom:-.4rem;border-left:2px solid var(--ink);margin-left:-1px"></span>`);
   const widest = Math.max(1, ...y.ticks.map(({ text }) => text.length));
-  return `<div style="display:grid;grid-template-columns:1.1rem ${widest * 0.5 + 0.6}rem minmax(0,1fr)">
-<div style="grid-area:2/1;${small};writing-mode:vertical-rl;transform:rotate(180deg);text-align:center">${escapeHtml(y.title)}</div>
+  return `<div style="display:grid;grid-template-columns:1.2rem ${widest * 0.5 + 0.6}rem minmax(0,1fr)">
+<div style="grid-area:2/1;position:relative;${small}"><span style="position:absolute;top:50%;left:.6rem;transform:translate(-50%,-50%) rotate(-90deg)">${escapeHtml(y.title)}</span></div>
 <div style="grid-area:1/3;position:relative;height:${sections.length > 0 ? "1.5rem" : 0};${small}">${names.join("")}</div>
 <div style="grid-area:2/2;position:relative;${small}">${yTicks.join("")}</div>
 <div style="grid-area:2/3;position:relative"><img src="${await pngUri(raster)}" width="${raster.width}" height="${raster.height}"
- alt="${escapeHtml(alt)}" style="display:block;width:100%;height:auto${pixelated ? ";image-rendering:pixelated" : ""}">${lines.join("")}</div>
+ alt="${escapeHtml(alt)}" style="display:block;width:100%;height:auto${leastHeight === undefined ? "" : `;min-height:${leastHeight}`}${pixelated ? ";image-rendering:pixelated" : ""}">${lines.join("")}</div>
 <div style="grid-area:3/3;position:relative;height:1.3rem;${small}">${xTicks.join("")}</div>
 <div style="grid-area:4/3;text-align:center;${small}">${escapeHtml(x.title)}</div></div>
 ${colourBar(scale)}`;

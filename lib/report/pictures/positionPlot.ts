@@ -23,7 +23,8 @@ export function positionPlot({ grid, width, values, temperature }: PositionTable
     raster: enlarged(raster, Math.max(1, Math.ceil(enough.width / width)), Math.max(1, Math.ceil(enough.height / shown))),
     alt: `position embedding of a grid of ${grid.join(" × ")} patches, ${tokens} tokens by ${width} dimensions`,
     x: { ...countAxis(`dimension (0 to ${width - 1})`, width, 5), ...(temperature !== null && { sections: quarters }) },
-    y: countAxis("token (0 is the class token)", tokens, 6),
+    y: countAxis("token (0: class token)", tokens, 6),
+    leastHeight: "12rem",
     scale,
   };
 }
