@@ -1,3 +1,4 @@
+import * as torch from "../../torch/index.js";
 import type { Tensor } from "../../torch/index.js";
 import type { Figure } from "../figure.js";
 import { percent } from "../htmlPage.js";
@@ -12,7 +13,7 @@ const clipped = 0.02;
 /** The first three principal components of patches, shared by all images, as red, green and blue. */
 export function patchColours(features: Tensor, grid: readonly [number, number]): { pictures: Raster[]; shares: number[] } {
   const [images, patches, dim] = features.shape as [number, number, number];
-  const { coordinates, shares, count } = principalComponents(features.reshape([images * patches, dim]), 3);
+  const { coordinates, shares, count } = torch.scope(() => principalComponents(features.reshape([images * patches, dim]), 3));
   const planes = Array.from({ length: 3 }, (_, component) =>
     component < count ? brightness(Float64Array.from({ length: images * patches }, (_, row) => coordinates[row * count + component]!))
     : new Float64Array(images * patches).fill(127.5));

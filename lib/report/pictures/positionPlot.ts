@@ -71,7 +71,7 @@ export function positionCaption({ grid: [rows, columns], width, temperature }: P
 /** Sentences that tell how to read {@link similarityPlot}. */
 export function similarityCaption({ grid: [rows, columns], temperature }: PositionTable): string {
   const every = Math.ceil(Math.max(rows, columns) / mostMaps);
-  const which = every === 1 ? "Each small map belongs" : `Each small map (of every ${every}th row and column) belongs`;
+  const which = every === 1 ? "Each small map belongs" : `Each small map (of every ${["second", "third"][every - 2] ?? `${every}th`} row and column) belongs`;
   const seen = temperature === null ? ""
     : rows === columns ? " The brightest pixel is the position itself; near patches, and those in its row and column, are alike."
     : " On a grid that is not square the formula scrambles places, so neighbours need not be alike; upstream does so too.";

@@ -24,15 +24,16 @@ export async function pictureEncoders(
 ): Promise<PictureEncoders> {
   using read = await readEncoder(path, { numHeads });
   const { file, spec } = read;
-  const trained = encoderFromFile(read);
   const state = torch.keep(torch.getRngState());
+  let trained: Encoder | undefined;
   try {
+    const encoder = (trained = encoderFromFile(read)); // its weights are drawn too, before the file's take their place
     torch.manualSeed(seed);
     const random = freshEncoder(spec.sizes, spec);
-    for (const encoder of [trained, random]) encoder.eval().to(device);
-    return { trained, random, file, notes: spec.notes, [Symbol.dispose]: () => [trained, random].forEach((each) => each.dispose()) };
+    for (const each of [encoder, random]) each.eval().to(device);
+    return { trained: encoder, random, file, notes: spec.notes, [Symbol.dispose]: () => [encoder, random].forEach((each) => each.dispose()) };
   } catch (error) {
-    trained.dispose();
+    trained?.dispose();
     throw error;
   } finally {
     torch.setRngState(state);
