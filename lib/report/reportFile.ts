@@ -1,18 +1,14 @@
 import { mkdir } from "node:fs/promises";
 import { dirname } from "node:path";
-import { writeDurably } from "../checkpoint/index.js";
+import { writeDurably } from "../checkpoint/files/durableFile.js";
 
 /** A report that cannot be written. */
 export class ReportFileError extends Error {
   override readonly name = "ReportFileError";
 }
 
-/**
- * Writes a report's file, and the folder that it is in; it appears complete or not at all.
- *
- * @throws ReportFileError
- */
-export async function writeReport(path: string, content: Uint8Array): Promise<void> {
+/** Writes a report, in a folder that is made if need be. It appears complete or not at all. @throws ReportFileError */
+export async function writeReportFile(path: string, content: Uint8Array): Promise<void> {
   try {
     await mkdir(dirname(path), { recursive: true });
     await writeDurably(path, (sink) => sink.write(content));
