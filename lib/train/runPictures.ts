@@ -47,7 +47,7 @@ const neighbourCount = 5;
 
 /**
  * The figures of a report that need the network and images: two views, position embedding, filters, attention, patch features, map and
- * neighbours. What the network does not have, or cannot be drawn, is left out with a warning. All together are at most about 2 MB.
+ * neighbours. What the network does not have, or cannot be drawn, is left out with a warning. All together are 0.3 to 1 MB, with images of pure noise 2 MB.
  *
  * @throws OptionError for options that mean nothing
  * @example

@@ -119,6 +119,8 @@ test("one image, unreadable images, no images, images that are gone, no checkpoi
   expect(single.figures.map(({ id }) => id)).toEqual(all.slice(0, -1));
   expect(single.warnings).toEqual(["nearest neighbours: left out, there is one image only, which has no neighbours"]);
 
+  expect(single.figures.find(({ id }) => id === "map")!.caption).toMatch(/^There is one image/);
+
   const broken = place("broken");
   writeFileSync(join(broken, "a.png"), "no picture");
   const unreadable = await pictures({ folder: run, data: broken });
@@ -129,6 +131,7 @@ test("one image, unreadable images, no images, images that are gone, no checkpoi
   await writeImage(join(broken, "c.png"), 1, 3);
   const some = await pictures({ folder: run, data: broken });
   expect(some.figures.map(({ id }) => id)).toEqual(all);
+  expect(some.figures.find(({ id }) => id === "map")!.caption).toMatch(/^There are 2 images, too few/);
   expect(some.warnings).toEqual([expect.stringMatching(/^1 of 3 images cannot be read/)]);
 
   for (const data of [place("empty"), join(folder, "gone")]) {

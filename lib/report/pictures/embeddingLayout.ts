@@ -1,12 +1,15 @@
 import { UMAP } from "umap-js";
 import { RandomStream } from "../../data/index.js";
 
+/** UMAP needs more points than neighbours, and some of each. */
+export const leastForLayout = 5;
+
 /** Stream of the random numbers, among those of a seed. */
 const stream = 0x756d6170;
 
 /**
  * Places in the plane for vectors, by UMAP (McInnes, Healy and Melville, 2018): vectors with a small angle lie near each other. The same
- * vectors and seed give the same places.
+ * vectors and seed give the same places. Fewer than {@link leastForLayout} are placed evenly.
  *
  * @param vectors of the same length
  * @returns x and y from 0 to 1 each, in their order
@@ -17,8 +20,7 @@ export function embeddingLayout(vectors: readonly Float32Array[], seed: number):
     return Array.from(vector, (value) => value / length);
   });
   const random = new RandomStream({ seed, epoch: 0, index: 0, stream });
-  // UMAP needs more points than neighbours, and some of each.
-  if (unit.length < 5) return unit.map((_, i) => onCircle(i, unit.length));
+  if (unit.length < leastForLayout) return unit.map((_, i) => onCircle(i, unit.length));
   const umap = new UMAP({ nNeighbors: Math.min(15, unit.length - 1), minDist: 0.25, nEpochs: 300, random: () => random.uniform() });
   return stretched(umap.fit(unit));
 }

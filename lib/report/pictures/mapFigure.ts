@@ -1,7 +1,7 @@
 import { RandomStream } from "../../data/index.js";
 import type { Figure } from "../figure.js";
 import { escapeHtml } from "../htmlPage.js";
-import { embeddingLayout } from "./embeddingLayout.js";
+import { embeddingLayout, leastForLayout } from "./embeddingLayout.js";
 import { nameOfImage } from "./shownImage.js";
 import { thumbnailPlaces } from "./thumbnailPlaces.js";
 
@@ -22,6 +22,13 @@ const style = `.map-picture { position: absolute; transform: translate(-50%, -50
 .map-picture.left { transform-origin: 0 50%; } .map-picture.right { transform-origin: 100% 50%; }
 @media (prefers-reduced-motion: reduce) { .map-picture { transition: none; } }
 .map-skip { position: absolute; left: -99rem; } .map-skip:focus { position: static; }`;
+
+/** How the images came to their places. */
+function placing(count: number): string {
+  if (count === 1) return "There is one image, so its place means nothing.";
+  if (count < leastForLayout) return `There are ${count} images, too few to be placed by their likeness: they lie evenly.`;
+  return `${count.toLocaleString("en")} images, placed by UMAP so that images with similar feature vectors lie near each other; the axes have no unit.`;
+}
 
 /**
  * A map of images by their feature vectors, with thumbnails.
@@ -52,7 +59,7 @@ export function mapFigure(
   return {
     id: "map",
     title: "Map of the embeddings",
-    caption: `${images.length.toLocaleString("en")} images, placed by UMAP so that images with similar feature vectors lie near each other; the axes have no unit. ` +
+    caption: `${placing(images.length)} ` +
       `Thumbnails are moved aside by at most their own size, so that none covers another.${dotted} Point at one, tap it or go to it with Tab to enlarge it.`,
     body: `<style>${style}</style>
 <a class="map-skip" href="#map-end">Skip the map</a>
