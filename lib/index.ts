@@ -39,7 +39,15 @@ export { ResumeError } from "./train/runs/resumable.js";
 export { NonFiniteError } from "./train/runs/finiteGuard.js";
 export { SpikeLimitError } from "./train/stability/spikePolicy.js";
 export { replayStep, ReplayError, type Replay, type ReplayOptions } from "./train/stability/replayStep.js";
-export { ReportFileError, writeAugmentReport, type AugmentReport } from "./report/augmentReport.js";
+export { writeAugmentReport, type AugmentReport } from "./report/augmentReport.js";
+export { ReportFileError } from "./report/reportFile.js";
+export type { Figure } from "./report/figure.js";
+export { figurePage } from "./report/pictures/figurePage.js";
+export { filterFigure, type FilterFigureOptions } from "./report/pictures/filterFigure.js";
+export { writePositionPicture } from "./report/pictures/positionFile.js";
+export { positionSimilarities, sineCosineTable, type PositionTable } from "./report/pictures/positionTable.js";
+export { similarityByDistance, type DistanceSimilarity } from "./report/pictures/similarityByDistance.js";
+export { runPictures, type PicturedRun } from "./train/runPictures.js";
 export { AugmentSheetError, type AugmentSheetOptions } from "./report/augmentSheet.js";
 export {
   CsvLogError, CsvLogger, MlflowError, MlflowLogger, TensorBoardLogError, TensorBoardLogger, type CsvLoggerOptions, type Histogram, type LoggedPicture,

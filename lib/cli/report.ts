@@ -4,6 +4,8 @@ import type { AugmentReport } from "../report/augmentReport.js";
 import { ensureReady } from "../setup/index.js";
 import { megabytes } from "./megabytes.js";
 import { numberIn, wholeFrom } from "./numberOption.js";
+import { registerPictures } from "./reportPictures.js";
+import { registerPositionEmbedding } from "./reportPositionEmbedding.js";
 import { toJson } from "./toJson.js";
 import { asUsageError, UsageError } from "./usageError.js";
 
@@ -56,6 +58,8 @@ export function register(program: Command): void {
     .option("--json", "print the parameters as JSON")
     .addHelpText("after", AUGMENT_HELP)
     .action(augment);
+  registerPictures(report);
+  registerPositionEmbedding(report);
 }
 
 async function augment(data: string, { out, json, images: length, shuffleBuffer, ...options }: AugmentFlags): Promise<void> {
