@@ -1,6 +1,7 @@
 export { CountProgress, formatDuration, TrainingProgress, type ProgressOptions } from "./progress.js";
+export { readRunLog, type RunRecord } from "./readRunLog.js";
 export {
-  readRunLog, RUN_LOG, RunLog, RunLogError,
+  RUN_LOG, RunLog, RunLogError,
   type BadImageEntry, type CheckpointEntry, type ContrastSignals, type EndEntry, type EvaluationEntry, type KnnEntry, type LayerNorms, type LogEntry,
-  type RunEntry, type RunRecord, type StepEntry, type StepSignals, type WarningEntry,
+  type RunEntry, type StepEntry, type StepSignals, type WarningEntry,
 } from "./runLog.js";
