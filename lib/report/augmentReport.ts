@@ -1,6 +1,4 @@
-import { mkdir } from "node:fs/promises";
-import { dirname, extname } from "node:path";
-import { writeDurably } from "../checkpoint/index.js";
+import { extname } from "node:path";
 import type { ViewParameters, ViewRecipe } from "../data/augmentation/augmentation.js";
 import type { BadImage } from "../data/errors.js";
 import type { ImageSource, ImageStream } from "../data/imageSource.js";
@@ -8,6 +6,7 @@ import { augmentPage } from "./augmentPage.js";
 import { drawAugmentSheet, type AugmentSheet, type AugmentSheetOptions } from "./augmentSheet.js";
 import { cropShare, jitterOrder, type JitterOperation } from "./augmentWords.js";
 import { contactSheetPng, hasFonts } from "./contactSheet.js";
+import { ReportFileError, writeReportFile } from "./reportFile.js";
 
 /** One view's parameters in a sheet's data. */
 export interface ReportedView extends Omit<ViewParameters, "jitter"> {
@@ -31,11 +30,6 @@ export interface AugmentReport {
   images: { index: number; name: string; label: string | null; width: number; height: number; views: [ReportedView, ReportedView] }[];
   bad: BadImage[];
   warnings: string[];
-}
-
-/** A report that cannot be written. */
-export class ReportFileError extends Error {
-  override readonly name = "ReportFileError";
 }
 
 /** Endings of the files that a contact sheet can be written as. */
@@ -67,19 +61,10 @@ export async function writeAugmentReport(
     if (ending === ".png" && !(await hasFonts())) {
       warnings.push("this system has no fonts, so the text is boxes: install one (apt-get install fonts-dejavu-core), or write .html");
     }
-    await writeReport(out, content);
+    await writeReportFile(out, content);
     bytes = content.length;
   }
   return { out, bytes, ...parametersOf(sheet), warnings };
-}
-
-async function writeReport(path: string, content: Uint8Array): Promise<void> {
-  try {
-    await mkdir(dirname(path), { recursive: true });
-    await writeDurably(path, (sink) => sink.write(content));
-  } catch (error) {
-    throw new ReportFileError(`${path} cannot be written: ${(error as Error).message}; choose another --out`, { cause: error });
-  }
 }
 
 function parametersOf(sheet: AugmentSheet): Omit<AugmentReport, "out" | "bytes" | "warnings"> {

@@ -6,7 +6,8 @@ import { drawView, fitView, viewRecipes } from "../../lib/data/augmentation/augm
 import { supervisedRecipe } from "../../lib/data/augmentation/supervisedRecipe.js";
 import { DataOptionError, imageNetNormalization, TwoViewLoader, type ImageSource, type ImageStream } from "../../lib/data/index.js";
 import { augmentPage } from "../../lib/report/augmentPage.js";
-import { ReportFileError, writeAugmentReport } from "../../lib/report/augmentReport.js";
+import { writeAugmentReport } from "../../lib/report/augmentReport.js";
+import { ReportFileError } from "../../lib/report/reportFile.js";
 import { AugmentSheetError, drawAugmentSheet, type AugmentSheet } from "../../lib/report/augmentSheet.js";
 import { recipeLines, viewWords } from "../../lib/report/augmentWords.js";
 import { contactSheetPng } from "../../lib/report/contactSheet.js";
