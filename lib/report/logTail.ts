@@ -2,6 +2,7 @@ import { closeSync, fstatSync, openSync, readSync } from "node:fs";
 import { RUN_LOG, RunLogError, type LogEntry } from "./runLog.js";
 
 const chunkBytes = 1 << 20;
+const headBytes = 256;
 /** A line is about a kilobyte; a file without line ends is no log, and must not fill the memory. */
 const longestLine = 16 << 20;
 
@@ -11,7 +12,8 @@ const longestLine = 16 << 20;
  */
 export class LogTail {
   #offset = 0;
-  #file: number | null = null;
+  /** How the file begins: with the time when the run was started, which tells it from another in its place. */
+  #head = Buffer.alloc(0);
   #rest = Buffer.alloc(0);
   #lines = 0;
   /** A line that is not JSON: the next one tells whether that is a fault. */
@@ -21,16 +23,17 @@ export class LogTail {
 
   /** Whether the file is another one than was read so far, so that reading has to begin anew. */
   isReplaced(): boolean {
+    let file: number;
     try {
-      const file = openSync(this.path, "r");
-      try {
-        const { size, ino } = fstatSync(file);
-        return size < this.#offset || (this.#file !== null && ino !== this.#file);
-      } finally {
-        closeSync(file);
-      }
+      file = openSync(this.path, "r");
     } catch {
       return false; // gone for now; what was read stays
+    }
+    try {
+      const head = Buffer.alloc(this.#head.length);
+      return fstatSync(file).size < this.#offset || readSync(file, head, 0, head.length, 0) < head.length || !head.equals(this.#head);
+    } finally {
+      closeSync(file);
     }
   }
 
@@ -47,13 +50,13 @@ export class LogTail {
       throw this.#unreadable(error);
     }
     try {
-      this.#file ??= fstatSync(file).ino;
       const chunk = Buffer.allocUnsafe(chunkBytes);
       for (;;) {
         const length = this.#readInto(file, chunk);
         if (length === 0) return;
         this.#offset += length;
         const read = chunk.subarray(0, length);
+        if (this.#head.length < headBytes) this.#head = Buffer.concat([this.#head, read.subarray(0, headBytes - this.#head.length)]);
         const end = read.lastIndexOf(0x0a) + 1;
         if (end > 0) yield this.#parse(Buffer.concat([this.#rest, read.subarray(0, end)]).toString("utf8", 0, this.#rest.length + end - 1));
         this.#rest = end > 0 ? Buffer.from(read.subarray(end)) : Buffer.concat([this.#rest, read]);

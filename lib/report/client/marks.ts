@@ -3,6 +3,9 @@ import { placeOf } from "../run/chartTable.js";
 import type { RunSeries } from "../run/pageData.js";
 import type { Settings } from "./settings.js";
 
+/** Pixels from one mark to the next of its kind. */
+const leastApart = 5;
+
 /** Draws what happened in the runs: lines for resumptions, triangles on top for warnings and spikes, ticks below for checkpoints and bad images. */
 export function drawMarks(plot: uPlot, runs: readonly RunSeries[], { axis, hiddenRuns, palette }: Settings): void {
   const { ctx, bbox: { left, top, width, height } } = plot;
@@ -13,9 +16,13 @@ export function drawMarks(plot: uPlot, runs: readonly RunSeries[], { axis, hidde
   ctx.clip();
   runs.forEach((run, i) => {
     if (hiddenRuns.has(i)) return;
+    const drawn: Record<string, number> = {};
     for (const { kind, step } of run.marks) {
       const x = Math.round(plot.valToPos(placeOf(run, step, axis), "x", true));
       if (x < left - 1 || x > left + width + 1) continue;
+      // Where there are many of a kind, some stand for all.
+      if (x - (drawn[kind] ?? -Infinity) < leastApart * ratio) continue;
+      drawn[kind] = x;
       if (kind === "resumed") {
         ctx.strokeStyle = palette.accent2;
         ctx.lineWidth = ratio;

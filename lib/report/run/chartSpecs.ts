@@ -39,7 +39,7 @@ export const sections: { id: SectionId; title: string }[] = [
 export const chartSpecs: ChartSpec[] = [
   {
     id: "loss", section: "training", title: "Loss", unit: "nats", source: "steps", noisy: true, lines: [{ column: "loss", label: "loss" }],
-    about: "What the training makes smaller. In pre-training it is the contrastive loss of both views together, times 2 × temperature.",
+    about: "What the training makes smaller.",
   },
   {
     id: "lr", section: "training", title: "Learning rate", unit: "rate", source: "steps", include: [0], lines: [{ column: "lr", label: "learning rate" }],

@@ -73,8 +73,10 @@ export function chartsOf(histories: readonly RunHistory[]): ChartSpec[] {
     }))
     .map((spec) => {
       const lines = spec.lines.filter(({ column }) => histories.some((history) => hasColumn(history, spec, column)));
+      if (spec.id !== "loss" || !kinds.has("pretrain")) return { ...spec, lines };
       // The contrastive loss is scaled, which the axis has to say.
-      return { ...spec, lines, unit: spec.id === "loss" && kinds.has("pretrain") ? "nats × 2 temperature" : spec.unit };
+      const about = `${spec.about} In pre-training it is the contrastive loss of both views together, times 2 × temperature.`;
+      return { ...spec, lines, about, unit: "nats × 2 temperature" };
     });
 }
 

@@ -21,6 +21,8 @@ export type PageParts = Record<"status" | "figures" | "options" | "events" | "un
 
 const mostEvents = 200;
 const mostUnreadable = 200;
+/** The last tenth of a run tells how it stands, but no more steps than these. */
+const mostRecent = 100;
 const whole = (value: number): string => Math.round(value).toLocaleString("en");
 const percent = (value: number): string => `${formatNumber(value, 3)} %`;
 const cell = (text: string): string => `<td>${escapeHtml(text)}</td>`;
@@ -80,7 +82,7 @@ interface Tile {
 function figuresOf(history: RunHistory): Tile[] {
   const { steps, knn, evaluations, end } = history;
   const lastRow = steps.length - 1;
-  const recent = Math.max(0, steps.length - 100);
+  const recent = Math.max(0, steps.length - Math.min(mostRecent, Math.ceil(steps.length / 10)));
   const mean = (name: ColumnName): number => {
     let [sum, count] = [0, 0];
     for (let row = recent; row <= lastRow; row++) {
@@ -94,7 +96,7 @@ function figuresOf(history: RunHistory): Tile[] {
   if (lastRow >= 0) {
     const loss = mean("loss");
     const count = lastRow - recent + 1;
-    tiles.push({ name: "Loss", value: formatNumber(loss), note: count === 1 ? "of the only step" : `mean of the last ${count} steps` });
+    tiles.push({ name: "Loss", value: formatNumber(loss), note: count === 1 ? "of the last step" : `mean of the last ${count} steps` });
   }
   if (knn.length > 0) {
     const top = best(knn);

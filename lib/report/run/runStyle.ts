@@ -39,7 +39,7 @@ button:hover:not(:disabled) { border-color: var(--ink); } button:disabled { colo
 .key { flex: none; display: inline-block; width: 1.1rem; margin-right: .3rem; border-top: 3px solid var(--key); vertical-align: .25em; } .key.dashed { border-top-style: dashed; }
 [aria-pressed="false"] .key { opacity: .35; }
 details { margin: .5rem 0; } summary { cursor: pointer; padding: .25rem 0; }
-.wide { overflow-x: auto; max-width: 100%; } .chart .wide { max-height: 20rem; overflow-y: auto; } table { font-size: .9rem; } th, td { padding: .3rem .8rem; vertical-align: top; }
+.wide { overflow-x: auto; max-width: 100%; } .chart .wide, #events .wide { max-height: 20rem; overflow-y: auto; } #events .wide { max-height: 30rem; } table { font-size: .9rem; } th, td { padding: .3rem .8rem; vertical-align: top; }
 thead th { white-space: nowrap; color: var(--muted); font-weight: 600; } td { font-variant-numeric: tabular-nums; } td.text { text-align: left; overflow-wrap: anywhere; min-width: 6rem; } tbody th { font-weight: normal; } td.message { min-width: 16rem; } th.text { text-align: left; }
 .differs th, .differs strong { color: var(--accent); } .what { white-space: nowrap; } .warning .what { color: var(--warn); } .spike .what, .bad-image .what { color: var(--bad); } .resumed .what { color: var(--accent2); } .checkpoint .what { color: var(--good); }
 .files { columns: 26rem; font-size: .9rem; padding-left: 1.2rem; } .files li { overflow-wrap: anywhere; }
@@ -47,5 +47,5 @@ thead th { white-space: nowrap; color: var(--muted); font-weight: 600; } td { fo
 @media (max-width: 40rem) { body { padding: 0 .8rem 3rem; } #controls { position: static; } .tiles { grid-template-columns: repeat(2, 1fr); } .chart, .tiles > div { padding: .7rem .75rem; } th, td { padding: .3rem .5rem; }
 tr.event { display: grid; grid-template-columns: 5rem 4rem 1fr; border-bottom: 1px solid var(--line); } tr.event > * { border: 0; } td.message { grid-column: 1 / -1; } }
 @media (prefers-reduced-motion: no-preference) { html { scroll-behavior: smooth; } .progress span { transition: width .5s; } }
-@media print { #controls, .skip, nav, button:not(.legend button), .live { display: none !important; } body { max-width: none; } .chart, .figure, .tiles > div { break-inside: avoid; } .charts { grid-template-columns: 1fr 1fr; } h2 { break-after: avoid; } }
+@media print { .wide { max-height: none !important; } #controls, .skip, nav, button:not(.legend button), .live { display: none !important; } body { max-width: none; } .chart, .figure, .tiles > div { break-inside: avoid; } .charts { grid-template-columns: 1fr 1fr; } h2 { break-after: avoid; } }
 `;
