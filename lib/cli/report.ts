@@ -30,7 +30,7 @@ export function register(program: Command): void {
     .command("report")
     .description("show what a run sees and does, as a page or a picture")
     .helpCommand(false)
-    .enablePositionalOptions() // --out of the report, and of a kind with a name
+    .enablePositionalOptions()
     .argument("[RUN...]", "folder of a training (pretrain, lincls, finetune); more of them to compare")
     .option("--out <file>", "page to write (default: report.html in the run's folder)")
     .option("--serve", "follow the run in the browser until Ctrl-C; it may still have to begin")

@@ -118,7 +118,7 @@ export class Chart {
     const { log, include, unit } = this.spec;
     const axisStyle = { stroke: palette.muted, font, labelFont: font, grid: { stroke: palette.line, width: 1 }, ticks: { stroke: palette.line, width: 1, size: 4 }, labelSize: 18 };
     return {
-      width: this.#width, height: plotHeight, series, padding: [12, 14, 0, 0],
+      width: this.#width, height: plotHeight, series, padding: [12, 24, 0, 0],
       legend: { show: false },
       scales: {
         x: { time: false, range: (_, min, max) => this.#xRange(min, max) },

@@ -74,8 +74,9 @@ const pale = `(() => {
     return page;
   }
 
-  test.each([["full"], ["empty"], ["one"], ["plain"], ["full", "plain", "one"]])("%s %s %s: whole at both widths, in both colours", async (...names) => {
-    const url = await writePage(names.filter((name) => typeof name === "string"));
+  test.each(["full", "empty", "one", "plain", "full plain one"])("%s: whole at both widths, in both colours", async (runs) => {
+    const names = runs.split(" ");
+    const url = await writePage(names);
     const backgrounds = new Set<string>();
     for (const [width, dark] of [[1280, false], [390, true]] as const) {
       const page = await open(url, { width, dark });
@@ -120,19 +121,20 @@ const pale = `(() => {
       const bottom = Math.max(...mine.filter(({ turned }) => !turned).map(({ y }) => y));
       const row = mine.filter(({ turned, align, y }) => !turned && align === "center" && Math.abs(y - bottom) > 3);
       return {
-        id: chart.id, labels: mine.filter(({ turned }) => turned).map(({ text }) => text), height: chart.querySelector("canvas").height,
+        id: chart.id, labels: mine.filter(({ turned }) => turned).map(({ text }) => text), height: chart.querySelector("canvas").height, width: chart.querySelector("canvas").width,
         longest: Math.max(0, ...mine.filter(({ turned }) => turned).map(({ width }) => width)),
         words: mine.map(({ text }) => text), ticks: row.map(({ x, width, text }) => ({ from: x - width / 2, to: x + width / 2, text })).sort((a, b) => a.from - b.from),
       };
-    })`) as { id: string; labels: string[]; height: number; longest: number; words: string[]; ticks: { from: number; to: number; text: string }[] }[];
+    })`) as { id: string; labels: string[]; height: number; width: number; longest: number; words: string[]; ticks: { from: number; to: number; text: string }[] }[];
     expect(perChart.length).toBeGreaterThan(10);
-    for (const { id, labels, longest, height, words, ticks } of perChart) {
+    for (const { id, labels, longest, height, width, words, ticks } of perChart) {
       expect([id, labels.length]).toEqual([id, 1]);
       expect(labels[0]!.length).toBeGreaterThan(1);
       expect(longest).toBeLessThan(height);
       expect(words).toContain("steps done");
       const clash = ticks.filter((tick, i) => i > 0 && ticks[i - 1]!.to > tick.from && ticks[i - 1]!.text !== tick.text);
       expect([id, clash]).toEqual([id, []]);
+      expect([id, ticks.filter(({ from, to }) => from < 0 || to > width)]).toEqual([id, []]);
     }
     await page.close();
   });
