@@ -1,4 +1,4 @@
-import { sizesOf, type EncoderSpec } from "../checkpoint/index.js";
+import { sizesOf, type EncoderSizes, type EncoderSpec } from "../checkpoint/index.js";
 import * as torch from "../torch/index.js";
 import type { Tensor } from "../torch/index.js";
 import type { Encoder } from "./encoder.js";
@@ -36,20 +36,7 @@ export interface EncoderFromFileOptions {
  * @throws ConvertError when the tensors are of neither; ModelConfigError for options that do not fit; StateDictError for tensors that don't
  */
 export function encoderFromStateDict(state: ReadonlyMap<string, Tensor>, options: EncoderFromStateDictOptions = {}): Encoder {
-  const sizes = sizesOf(state);
-  let encoder: Encoder;
-  if (sizes.family === "resnet") {
-    const { block, layers, width, groups, widthPerGroup } = sizes;
-    encoder = new ResNet({ block, layers, width, groups, widthPerGroup, imageSize: options.imageSize ?? undefined, numClasses: 0 });
-  } else {
-    const { width, depth, positions, patchSize, mlpRatio, stem } = sizes;
-    const imageSize = options.imageSize ?? squareOf(positions, patchSize);
-    encoder = new VisionTransformer({
-      imageSize, patchSize, embedDim: width, depth, numHeads: options.numHeads ?? 12, normEps: options.normEps, numClasses: 0, stem,
-      dropPath: options.dropPath,
-      mlpRatio: (Math.round(width * mlpRatio) + 0.5) / width, // rounded down to the hidden width, whatever the quotient's last bit
-    });
-  }
+  const encoder = freshEncoder(sizesOf(state), options);
   try {
     encoder.loadStateDict(new Map([...state].filter(([key]) => !key.startsWith(`${encoder.headKey}.`))));
     return encoder;
@@ -57,6 +44,24 @@ export function encoderFromStateDict(state: ReadonlyMap<string, Tensor>, options
     encoder.dispose();
     throw error;
   }
+}
+
+/**
+ * Builds an encoder of the sizes that a file's tensors have, without a classifier and with new random weights.
+ *
+ * @throws ModelConfigError for options that do not fit
+ */
+export function freshEncoder(sizes: EncoderSizes, options: EncoderFromStateDictOptions = {}): Encoder {
+  if (sizes.family === "resnet") {
+    const { block, layers, width, groups, widthPerGroup } = sizes;
+    return new ResNet({ block, layers, width, groups, widthPerGroup, imageSize: options.imageSize ?? undefined, numClasses: 0 });
+  }
+  const { width, depth, positions, patchSize, mlpRatio, stem } = sizes;
+  return new VisionTransformer({
+    imageSize: options.imageSize ?? squareOf(positions, patchSize), patchSize, embedDim: width, depth, numHeads: options.numHeads ?? 12,
+    normEps: options.normEps, numClasses: 0, stem, dropPath: options.dropPath,
+    mlpRatio: (Math.round(width * mlpRatio) + 0.5) / width, // rounded down to the hidden width, whatever the quotient's last bit
+  });
 }
 
 /**

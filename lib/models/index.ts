@@ -13,5 +13,5 @@ export { positionEmbedding2d } from "./positionEmbedding.js";
 export { interpolatePositions } from "./positionInterpolation.js";
 export { InputSizeError, ModelConfigError, type ImageSize } from "./errors.js";
 export {
-  encoderFromFile, encoderFromStateDict, type EncoderFromFileOptions, type EncoderFromStateDictOptions,
+  encoderFromFile, encoderFromStateDict, freshEncoder, type EncoderFromFileOptions, type EncoderFromStateDictOptions,
 } from "./fromStateDict.js";

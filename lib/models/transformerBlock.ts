@@ -36,6 +36,21 @@ export class Attention extends Module {
     return this.proj.forward(this.#attend(q, k, v));
   }
 
+  /**
+   * The shares by which `forward` mixes the values: softmax(q kᵀ / √d) per head, `[N, heads, Q, T]`, of the first `queries` tokens.
+   * `forward` itself never has them in memory; this is for looking at them.
+   *
+   * @param queries Q; default all T tokens
+   */
+  attentionWeights(x: Tensor, queries: number = x.size(1)): Tensor {
+    const { dim } = this;
+    const { weight, bias } = this.qkv;
+    const [ofQueries, ofKeys] = [0, dim].map((at) => [weight.narrow(0, at, dim), bias && bias.narrow(0, at, dim)] as const);
+    const q = torch.linear(x.narrow(1, 0, queries), ...ofQueries!); // [N, Q, D]
+    const k = torch.linear(x, ...ofKeys!); // [N, T, D]
+    return this.#heads(q).matmul(this.#heads(k).transpose(-2, -1)).div(Math.sqrt(dim / this.numHeads)).softmax(-1);
+  }
+
   /** softmax(q kᵀ / √d) v per head. `q` [N, Q, D], `k` and `v` [N, T, D]; returns [N, Q, D]. */
   #attend(q: Tensor, k: Tensor, v: Tensor): Tensor {
     const attended = torch.scaledDotProductAttention(this.#heads(q), this.#heads(k), this.#heads(v)); // [N, heads, Q, d]

@@ -128,6 +128,22 @@ export class VisionTransformer extends Encoder {
     return torch.scope(() => this.norm.forward(this.#runBlocks(this.#addClassAndPosition(patchTokens), this.blocks.layers.length)));
   }
 
+  /**
+   * How the class token shares out its attention in each block and head: softmax(q kᵀ / √d) over all tokens, the class token first,
+   * `[N, depth, heads, 1 + patches]`. Each row sums to 1. Without gradients: it is there to be looked at.
+   */
+  classAttention(images: Tensor): Tensor {
+    return torch.noGrad(() => torch.scope(() => {
+      let tokens = this.#addClassAndPosition(this.embedPatches(images)); // [N, 1 + patches, D]
+      const shares = this.blocks.layers.map((block) => {
+        const ofClassToken = torch.scope(() => block.attn.attentionWeights(block.norm1.forward(tokens), 1).squeeze(2)); // [N, heads, 1 + patches]
+        tokens = block.forward(tokens);
+        return ofClassToken;
+      });
+      return torch.stack(shares, 1);
+    }));
+  }
+
   #addClassAndPosition(patchTokens: Tensor): Tensor {
     const classTokens = this.clsToken.expand([patchTokens.shape[0] as number, -1, -1]); // [N, 1, D]
     return torch.cat([classTokens, patchTokens], 1).add_(this.posEmbed);

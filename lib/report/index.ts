@@ -1,5 +1,5 @@
 export { CountProgress, formatDuration, TrainingProgress, type ProgressOptions } from "./progress.js";
-export { readRunLog, type RunRecord } from "./readRunLog.js";
+export { readLatestRun, readRunLog, type RunRecord } from "./readRunLog.js";
 export {
   RUN_LOG, RunLog, RunLogError,
   type BadImageEntry, type CheckpointEntry, type ContrastSignals, type EndEntry, type EvaluationEntry, type KnnEntry, type LayerNorms, type LogEntry,

@@ -40,6 +40,18 @@ export function readRunLog(path: string): RunRecord {
   return record;
 }
 
+/**
+ * How a run last began: its options, versions and device. Reads the log piece by piece, and keeps nothing else of it.
+ *
+ * @throws RunLogError as {@link readRunLog}
+ */
+export function readLatestRun(path: string): RunEntry {
+  let latest: RunEntry | null = null;
+  for (const entries of new LogTail(path).read()) for (const entry of entries) if (entry.kind === "run") latest = entry;
+  if (latest === null) throw new RunLogError(`${path} has no line that begins a run; give the ${RUN_LOG} that "moco pretrain" wrote`);
+  return latest;
+}
+
 function addTo(record: RunRecord, entry: LogEntry): void {
   // A checkpoint may still have been on its way to the disk when the run failed.
   if (entry.kind !== "end" && entry.kind !== "checkpoint") record.end = null;

@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import type { Figure } from "../figure.js";
-import { writeReportFile } from "../reportFile.js";
+import { writeReport } from "../reportFile.js";
 import { FollowedRun, runNames } from "./followRun.js";
 import { picturesHtml, runPage } from "./runPage.js";
 
@@ -33,6 +33,6 @@ export async function writeRunReport(
   const names = runNames(followed);
   const page = Buffer.from(runPage(followed.map((run, i) => run.shown(names[i]!)), { pictures: picturesHtml(figures) }));
   const path = out ?? join(followed[0]!.folder, "report.html");
-  await writeReportFile(path, page);
+  await writeReport(path, page);
   return { out: path, bytes: page.length, steps: followed.map(({ history }) => history.steps.length), figures: figures.length };
 }
