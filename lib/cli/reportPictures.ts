@@ -48,7 +48,7 @@ async function pictures(run: string, { data, out, images, thumbnails, seed, head
   await ensureReady();
   const { runPictures } = await import("../train/runPictures.js");
   const { figurePage } = await import("../report/pictures/figurePage.js");
-  const { writeReport } = await import("../report/reportFile.js");
+  const { writeReportFile } = await import("../report/reportFile.js");
   const { CheckpointNotFoundError } = await import("../train/runs/checkpointFiles.js");
   if (!existsSync(run)) throw new CheckpointNotFoundError(`there is no run and no checkpoint ${run}; give the folder of a run, or a checkpoint file`);
   const place = statSync(run).isDirectory() ? { folder: run } : { folder: dirname(run), checkpoint: run };
@@ -61,7 +61,7 @@ async function pictures(run: string, { data, out, images, thumbnails, seed, head
   }
   if (figures.length === 0) throw new Error("there is nothing to show; the warnings above say why");
   const page = Buffer.from(figurePage({ title: "Pictures of a network", lead: `${run}`, figures }));
-  await writeReport(out, page);
+  await writeReportFile(out, page);
   process.stderr.write(`${figures.length} figures, ${megabytes(page.length)}\n`);
   process.stdout.write(`${out}\n`);
 }

@@ -6,7 +6,7 @@ import { augmentPage } from "./augmentPage.js";
 import { drawAugmentSheet, type AugmentSheet, type AugmentSheetOptions } from "./augmentSheet.js";
 import { cropShare, jitterOrder, type JitterOperation } from "./augmentWords.js";
 import { contactSheetPng, hasFonts } from "./contactSheet.js";
-import { ReportFileError, writeReport } from "./reportFile.js";
+import { ReportFileError, writeReportFile } from "./reportFile.js";
 
 /** One view's parameters in a sheet's data. */
 export interface ReportedView extends Omit<ViewParameters, "jitter"> {
@@ -63,7 +63,7 @@ export async function writeAugmentReport(
     if (ending === ".png" && !(await hasFonts())) {
       warnings.push("this system has no fonts, so the text is boxes: install one (apt-get install fonts-dejavu-core), or write .html");
     }
-    await writeReport(out, content);
+    await writeReportFile(out, content);
     bytes = content.length;
   }
   return { out, bytes, ...parametersOf(sheet), warnings };

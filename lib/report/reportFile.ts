@@ -12,7 +12,7 @@ export class ReportFileError extends Error {
  *
  * @throws ReportFileError
  */
-export async function writeReport(path: string, content: Uint8Array): Promise<void> {
+export async function writeReportFile(path: string, content: Uint8Array): Promise<void> {
   try {
     await mkdir(dirname(path), { recursive: true });
     await writeDurably(path, (sink) => sink.write(content));

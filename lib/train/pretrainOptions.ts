@@ -149,6 +149,7 @@ export function resolveOptions(options: PretrainOptions) {
   const device = resolveDevice(options.device ?? deviceOfRank(group));
   const cores = coresOfRank(group);
   const given = {
+    data: typeof options.data === "string" ? options.data : null,
     encoder,
     arch: options.arch ?? (typeof encoder === "string" ? encoder : "custom"),
     imageSize: options.imageSize ?? 224,

@@ -2,7 +2,7 @@ import { extname } from "node:path";
 import sharp from "sharp";
 import { hasFonts } from "../contactSheet.js";
 import { escapeHtml } from "../htmlPage.js";
-import { writeReport } from "../reportFile.js";
+import { writeReportFile } from "../reportFile.js";
 import { figurePage } from "./figurePage.js";
 import { plotSvg } from "./plot.js";
 import { positionFigures } from "./positionFigures.js";
@@ -37,7 +37,7 @@ export async function writePositionPicture(table: PositionTable, out: string): P
       warnings.push("this system has no fonts, so the text is boxes: install one (apt-get install fonts-dejavu-core), or write .svg or .html");
     }
   }
-  await writeReport(out, content);
+  await writeReportFile(out, content);
   return { bytes: content.length, warnings };
 }
 

@@ -78,6 +78,7 @@ export class RunHistory {
 
   #begin(entry: RunEntry): void {
     const { firstStep = 0, stepsPerEpoch = 0, resumedFrom } = entry;
+    if (this.latest !== null && firstStep === 0) this.#beginAnew();
     this.first ??= entry;
     if (this.latest !== null) {
       // A run that was killed is resumed from its last checkpoint; what came after that was lost.
@@ -95,6 +96,15 @@ export class RunHistory {
       this.#events.push({ kind: "resumed", step: firstStep, text: `resumed at step ${firstStep.toLocaleString("en")}${from}` });
     }
     this.latest = entry;
+  }
+
+  /** Another training in the same folder: nothing of the one before holds for it. */
+  #beginAnew(): void {
+    this.steps.truncate(0);
+    [this.evaluations, this.knn, this.badImages, this.#events, this.#checkpoints] = [[], [], [], [], []];
+    this.first = this.latest = null;
+    this.alerts = 0;
+    this.generation++;
   }
 
   #step(entry: StepEntry): void {

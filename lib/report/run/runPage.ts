@@ -13,6 +13,8 @@ import { runKind, kindWords } from "./usualOptions.js";
 
 /** What a run's page shows besides the runs. */
 export interface RunPageOptions {
+  /** Default: the run's name. */
+  title?: string;
   /** HTML of the section about what the network sees, see `picturesHtml`; empty for none. */
   pictures?: string;
   /** Whether it comes from a server that tells what is new. */
@@ -33,12 +35,12 @@ export function pageScript(): { script: string; style: string } {
 }
 
 /** A run's report, or several side by side, as one self-contained page. */
-export function runPage(runs: readonly ShownRun[], { pictures = "", live = false }: RunPageOptions = {}): string {
+export function runPage(runs: readonly ShownRun[], { title: given, pictures = "", live = false }: RunPageOptions = {}): string {
   const charts = chartsOf(runs.map(({ history }) => history));
   const data: PageData = { charts, runs: runs.map(({ name, history }) => runSeries(name, history)) };
   const parts = pageParts(runs, charts);
   const part = (id: keyof PageParts): string => `<div id="part-${id}">${parts[id]}</div>`;
-  const title = runs.length > 1 ? `Comparison of ${runs.length} runs` : runs[0]!.name;
+  const title = given ?? (runs.length > 1 ? `Comparison of ${runs.length} runs` : runs[0]!.name);
   const { script, style } = pageScript();
   const words: [string, string][] = [
     ...sections.map(({ id, title: name }): [string, string] => [id, name]),

@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import type { Figure } from "../figure.js";
-import { writeReport } from "../reportFile.js";
+import { writeReportFile } from "../reportFile.js";
 import { FollowedRun, runNames } from "./followRun.js";
 import { picturesHtml, runPage } from "./runPage.js";
 
@@ -19,6 +19,7 @@ export interface RunReport {
  *
  * @param runs folders of runs, or their logs; the first one is the report's own
  * @param out default: `report.html` in the first run's folder
+ * @param title default: the folder's name
  * @param figures pictures of what the network sees, in the order of the page
  * @throws RunLogError when a log is not there or cannot be read; ReportFileError when the file cannot be written
  * @example
@@ -26,13 +27,13 @@ export interface RunReport {
  * await writeRunReport(["runs/first", "runs/second"], { out: "comparison.html" });
  */
 export async function writeRunReport(
-  runs: readonly string[], { out, figures = [] }: { out?: string; figures?: readonly Figure[] } = {},
+  runs: readonly string[], { out, title, figures = [] }: { out?: string; title?: string; figures?: readonly Figure[] } = {},
 ): Promise<RunReport> {
   const followed = runs.map((run) => new FollowedRun(run));
   for (const run of followed) await run.readAll();
   const names = runNames(followed);
-  const page = Buffer.from(runPage(followed.map((run, i) => run.shown(names[i]!)), { pictures: picturesHtml(figures) }));
+  const page = Buffer.from(runPage(followed.map((run, i) => run.shown(names[i]!)), { title, pictures: picturesHtml(figures) }));
   const path = out ?? join(followed[0]!.folder, "report.html");
-  await writeReport(path, page);
+  await writeReportFile(path, page);
   return { out: path, bytes: page.length, steps: followed.map(({ history }) => history.steps.length), figures: figures.length };
 }
