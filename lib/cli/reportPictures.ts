@@ -23,7 +23,7 @@ Shows what a network has learned: the two views that it is trained on, position 
 map of the images' embeddings, and nearest neighbours with random and with trained weights. What a network does not have is left out.
 
 Examples:
-  $ moco report pictures runs/photos --data photos
+  $ moco report pictures runs/photos
   $ moco report pictures vit-s-300ep.pth.tar --data photos --out vit-s.html`;
 
 /** `moco report pictures` */

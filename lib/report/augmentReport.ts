@@ -32,8 +32,6 @@ export interface AugmentReport {
   warnings: string[];
 }
 
-export { ReportFileError } from "./reportFile.js";
-
 /** Endings of the files that a contact sheet can be written as. */
 export const sheetEndings = [".html", ".png"] as const;
 

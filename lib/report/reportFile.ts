@@ -7,11 +7,7 @@ export class ReportFileError extends Error {
   override readonly name = "ReportFileError";
 }
 
-/**
- * Writes a report's file, and the folder that it is in; it appears complete or not at all.
- *
- * @throws ReportFileError
- */
+/** Writes a report, in a folder that is made if need be. It appears complete or not at all. @throws ReportFileError */
 export async function writeReportFile(path: string, content: Uint8Array): Promise<void> {
   try {
     await mkdir(dirname(path), { recursive: true });

@@ -69,7 +69,7 @@ export async function* runPictures(run: PicturedRun, onWarning: (message: string
   };
 
   const recipe = recipeOf(folder);
-  const source = await orWarn("pictures of images", () => openRunImages(run.data ?? recipe.data));
+  const source = await orWarn("pictures of images", () => openRunImages(run.data, recipe.data));
   if (source !== null) {
     const views = await orWarn("two views", () => drawViews(source, recipe));
     if (views !== null) yield views;
@@ -132,8 +132,11 @@ function recipeOf(folder: string): Recipe {
   };
 }
 
-async function openRunImages(data: string | undefined): Promise<ImageSource | ImageStream> {
-  if (data === undefined) throw new Error("the log does not tell where the images are; give them with --data");
+async function openRunImages(given: string | undefined, recorded: string | undefined): Promise<ImageSource | ImageStream> {
+  const data = given ?? recorded;
+  if (data === undefined) throw new Error("no log tells where the images are; give them with --data");
+  // A report of somebody else's run must not run what its log says.
+  if (given === undefined && data.includes("pipe:")) throw new Error(`they came through the command ${data}; to run it again, give it with --data`);
   const source = await openImages(data);
   if (source.length === 0) throw new Error(`${data} has no images; give others with --data`);
   return source;

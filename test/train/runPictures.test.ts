@@ -1,5 +1,5 @@
 /** The figures of a network: which there are, that they hold together, and what happens where something is missing. */
-import { mkdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, expect, test } from "@jest/globals";
 import sharp from "sharp";
@@ -58,7 +58,7 @@ test("a run's pictures: all of them, self-contained, the same each time, without
   torch.manualSeed(11);
   const expected = torch.scope(() => torch.rand([3]).toArray());
   torch.manualSeed(11);
-  const { figures, warnings } = await pictures({ folder: run, data: images });
+  const { figures, warnings } = await pictures({ folder: run }); // its log tells where the images are
   expect(torch.scope(() => torch.rand([3]).toArray())).toEqual(expected);
   expect(warnings).toEqual([]);
   expect(figures.map(({ id }) => id)).toEqual(all);
@@ -131,7 +131,7 @@ test("one image, unreadable images, no images, images that are gone, no checkpoi
   expect(some.figures.map(({ id }) => id)).toEqual(all);
   expect(some.warnings).toEqual([expect.stringMatching(/^1 of 3 images cannot be read/)]);
 
-  for (const data of [place("empty"), join(folder, "gone"), undefined]) {
+  for (const data of [place("empty"), join(folder, "gone")]) {
     const none = await pictures({ folder: run, data });
     expect(none.figures.map(({ id }) => id)).toEqual(["position-embedding", "position-similarity", "filters"]);
     expect(none.warnings).toEqual([expect.stringMatching(/^pictures of images: left out, /)]);
@@ -139,6 +139,17 @@ test("one image, unreadable images, no images, images that are gone, no checkpoi
   const young = await pictures({ folder: place("young"), data: images });
   expect(young.figures).toEqual([]);
   expect(young.warnings[1]).toMatch(/^pictures of the network: left out, the folder .* has no checkpoint/);
+});
+
+test("a command in a log is not run", async () => {
+  const other = join(folder, "other");
+  mkdirSync(other);
+  const [entry] = readFileSync(join(run, "log.jsonl"), "utf8").split("\n") as [string];
+  const { options, ...rest } = JSON.parse(entry) as { options: object };
+  writeFileSync(join(other, "log.jsonl"), `${JSON.stringify({ ...rest, options: { ...options, data: `pipe:touch ${join(other, "ran")}` } })}\n`);
+  const { warnings } = await pictures({ folder: other, checkpoint: run });
+  expect(warnings).toEqual([expect.stringMatching(/^pictures of images: left out, they came through the command pipe:touch/)]);
+  expect(existsSync(join(other, "ran"))).toBe(false);
 });
 
 test("a network that has diverged shows its weights and says why there is no more", async () => {

@@ -2,7 +2,7 @@ import type { Figure } from "../figure.js";
 import { escapeHtml } from "../htmlPage.js";
 import { colourOf, magnitudes, type ColourScale } from "./colourScale.js";
 import { plotHtml } from "./plot.js";
-import { enlarged, rasterOf, tiled, webpUri, type Raster } from "./raster.js";
+import { enlarged, mapSheet, rasterOf, webpUri, type Raster } from "./raster.js";
 import { nameOfImage, shownUri, type ShownImage } from "./shownImage.js";
 import { tileGrid, type Tile } from "./tiles.js";
 
@@ -98,11 +98,9 @@ function blocksPlot(attention: ClassAttention): Promise<string> {
       maps.push(rasterOf(patches.map((share) => share / most), columns, rows, (value) => colourOf(scale, value)));
     }
   }
-  const gap = Math.max(1, Math.round(Math.max(rows, columns) / 10));
-  const sheet = tiled(maps, heads, gap);
   const ticks = (count: number): { at: number; text: string }[] => Array.from({ length: count }, (_, i) => ({ at: (i + 0.5) / count, text: String(i + 1) }));
   return plotHtml({
-    raster: enlarged(sheet, Math.max(1, Math.ceil(640 / sheet.width))),
+    raster: mapSheet(maps, heads, 640),
     alt: `attention of the class token in ${depth} blocks and ${heads} heads`,
     x: { title: "head", ticks: ticks(heads) },
     y: { title: "block", ticks: ticks(depth) },

@@ -40,7 +40,7 @@ export async function patchColoursFigure(images: readonly ShownImage[], features
     const coloured = tileHtml({ src: await pngUri(pictures[i]!), alt: `patch features of ${image.name} as colours`, caption: nameOfImage(image), pixelated: true });
     return `<div>${original}${coloured}</div>`;
   }));
-  const said = shares.map(percent);
+  const said = shares.map((share) => percent(share).replace(" ", "\u00a0"));
   return {
     id: "patch-colours",
     title: "Patch features as colours",

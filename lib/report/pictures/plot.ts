@@ -32,6 +32,10 @@ export function tickStep(length: number, wanted: number): number {
   return Math.max(1, [1, 2, 5, 10].find((step) => step * power >= least)! * power);
 }
 
+/** Ink on a raster, and in a drawing that is a file of its own. */
+const ink = "#222";
+const muted = "#555";
+
 const percent = (share: number): string => `${Number((100 * share).toFixed(3))}%`;
 
 /** A plot as HTML: its text keeps its size whatever the width. */
@@ -46,7 +50,7 @@ export async function plotHtml(plot: Plot): Promise<string> {
   const names = sections.map(({ from, to, text }) =>
     `<span style="position:absolute;left:${percent((from + to) / 2)};bottom:.25rem;transform:translateX(-50%)">${escapeHtml(text)}</span>`);
   const lines = sections.slice(1).map(({ from }) =>
-    `<span style="position:absolute;left:${percent(from)};top:-.4rem;bottom:-.4rem;border-left:2px solid var(--ink);margin-left:-1px"></span>`);
+    `<span style="position:absolute;left:${percent(from)};top:0;bottom:0;border-left:2px solid ${ink};margin-left:-1px"></span>`);
   const widest = Math.max(1, ...y.ticks.map(({ text }) => text.length));
   return `<div style="display:grid;grid-template-columns:1.2rem ${widest * 0.5 + 0.6}rem minmax(0,1fr)">
 <div style="grid-area:2/1;position:relative;${small}"><span style="position:absolute;top:50%;left:.6rem;transform:translate(-50%,-50%) rotate(-90deg)">${escapeHtml(y.title)}</span></div>
@@ -66,10 +70,6 @@ export interface PlotPlace {
   width: number;
   height: number;
 }
-
-/** Ink of a drawing that is a file of its own. */
-const ink = "#222";
-const muted = "#555";
 
 /** A plot as elements of an SVG file. Axes and bar lie around the place: 60 to the left, 20 above, 96 below. */
 export async function plotSvg(plot: Plot, { left, top, width, height }: PlotPlace): Promise<string> {

@@ -1,7 +1,7 @@
 import { colourOf, magnitudes, signed } from "./colourScale.js";
 import { tickStep, type Plot, type PlotAxis } from "./plot.js";
 import { positionSimilarities, type PositionTable } from "./positionTable.js";
-import { enlarged, rasterOf, tiled, type Raster } from "./raster.js";
+import { enlarged, mapSheet, rasterOf, type Raster } from "./raster.js";
 
 /** Rows of a picture of tokens, and maps along one side of a picture of similarities: of larger grids every second one is shown, or fewer. */
 const mostTokens = 1200;
@@ -44,11 +44,8 @@ export function similarityPlot(table: PositionTable): Plot {
       tiles.push(rasterOf(similarities.subarray(n * patches, (n + 1) * patches), columns, rows, (value) => colourOf(scale, value)));
     }
   }
-  const across = Math.ceil(columns / every);
-  const gap = Math.max(1, Math.round(Math.max(rows, columns) / 8));
-  const sheet = tiled(tiles, across, gap);
   return {
-    raster: enlarged(sheet, Math.max(1, Math.ceil(enough.width / sheet.width))),
+    raster: mapSheet(tiles, Math.ceil(columns / every), enough.width),
     alt: `cosine similarity of each of ${patches} positions to all others`,
     x: mapAxis("column of the patch", columns, every),
     y: mapAxis("row of the patch", rows, every),

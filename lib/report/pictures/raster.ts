@@ -54,6 +54,14 @@ export function tiled(tiles: readonly Raster[], columns: number, gap: number): R
   return { width, height, data };
 }
 
+/** Small maps of one size side by side, with narrow gaps between them, enlarged to a sheet of at least `width` pixels. */
+export function mapSheet(maps: readonly Raster[], columns: number, width: number): Raster {
+  const side = Math.max(...maps.map((map) => Math.max(map.width, map.height)));
+  const times = Math.max(1, Math.round(12 / side));
+  const sheet = tiled(maps.map((map) => enlarged(map, times)), columns, Math.max(1, Math.round((side * times) / 10)));
+  return enlarged(sheet, Math.max(1, Math.ceil(width / sheet.width)));
+}
+
 /** Without loss. */
 export function rasterPng({ width, height, data }: Raster): Promise<Buffer> {
   return sharp(data, { raw: { width, height, channels: 4 } }).png({ compressionLevel: 9, adaptiveFiltering: true }).toBuffer();

@@ -55,10 +55,10 @@ test("the picture has a row for each token and a column for each dimension, in t
 
 test("the similarity panel has a map for each position, and of large grids for every second", () => {
   const { raster } = similarityPlot(sineCosineTable([3, 5], 8));
-  // Maps of 5 x 3 pixels with gaps of 1: 29 x 11.
-  expect([raster.width / 29, raster.height / 11]).toEqual([25, 25]);
+  // Maps of 5 x 3, doubled, with gaps of 1: 54 x 20 pixels, 13 times as large.
+  expect([raster.width / 54, raster.height / 20]).toEqual([13, 13]);
   const yellow = (row: number, column: number): number[] => {
-    const at = 4 * (((row * 4 + row) * 25 + 1) * raster.width + (column * 6 + column) * 25 + 1);
+    const at = 4 * (((row * 7 + 2 * row) * 13 + 1) * raster.width + (column * 11 + 2 * column) * 13 + 1);
     return [...raster.data.subarray(at, at + 3)];
   };
   expect([yellow(0, 0), yellow(1, 3), yellow(2, 4)]).toEqual(Array(3).fill([253, 231, 37])); // each is most like itself
