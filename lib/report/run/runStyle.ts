@@ -43,7 +43,7 @@ details { margin: .5rem 0; } summary { cursor: pointer; padding: .25rem 0; }
 thead th { white-space: nowrap; color: var(--muted); font-weight: 600; } td { font-variant-numeric: tabular-nums; } td.text { text-align: left; overflow-wrap: anywhere; min-width: 6rem; } tbody th { font-weight: normal; } td.message { min-width: 16rem; } th.text { text-align: left; }
 .differs th, .differs strong { color: var(--accent); } .what { white-space: nowrap; } .warning .what { color: var(--warn); } .spike .what, .bad-image .what { color: var(--bad); } .resumed .what { color: var(--accent2); } .checkpoint .what { color: var(--good); }
 .files { columns: 26rem; font-size: .9rem; padding-left: 1.2rem; } .files li { overflow-wrap: anywhere; }
-.figure { margin: 1rem 0; overflow-x: auto; } .figure img, .figure svg { max-width: 100%; height: auto; }
+.figure { margin: 1rem 0; overflow-x: auto; } .figure > figcaption { margin: .2rem 0 .7rem; max-width: 60rem; } .figure img, .figure svg { max-width: 100%; height: auto; }
 @media (max-width: 40rem) { body { padding: 0 .8rem 3rem; } #controls { position: static; } .tiles { grid-template-columns: repeat(2, 1fr); } .chart, .tiles > div { padding: .7rem .75rem; } th, td { padding: .3rem .5rem; }
 tr.event { display: grid; grid-template-columns: 5rem 4rem 1fr; border-bottom: 1px solid var(--line); } tr.event > * { border: 0; } td.message { grid-column: 1 / -1; } }
 @media (prefers-reduced-motion: no-preference) { html { scroll-behavior: smooth; } .progress span { transition: width .5s; } }

@@ -61,8 +61,8 @@ const pale = `(() => {
   });
   afterAll(() => browser.close());
 
-  async function open(url: string, { width = 1280, dark = false }: { width?: number; dark?: boolean } = {}): Promise<Page> {
-    const page = await browser.newPage({ viewport: { width, height: 900 }, colorScheme: dark ? "dark" : "light", reducedMotion: "reduce" });
+  async function open(url: string): Promise<Page> {
+    const page = await browser.newPage({ viewport: { width: 1280, height: 900 }, colorScheme: "light", reducedMotion: "reduce" });
     page.on("request", (request) => {
       if (!request.url().startsWith("data:") && new URL(request.url()).origin !== new URL(url).origin) faults.push(request.url());
     });
@@ -78,8 +78,12 @@ const pale = `(() => {
     const names = runs.split(" ");
     const url = await writePage(names);
     const backgrounds = new Set<string>();
+    const page = await open(url);
     for (const [width, dark] of [[1280, false], [390, true]] as const) {
-      const page = await open(url, { width, dark });
+      // The page that is open follows: its width, and the system's colours.
+      await page.setViewportSize({ width, height: 900 });
+      await page.emulateMedia({ colorScheme: dark ? "dark" : "light", reducedMotion: "reduce" });
+      await page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))");
       expect(await page.evaluate("document.documentElement.scrollWidth - innerWidth")).toBeLessThanOrEqual(0);
       expect(await page.evaluate(overlaps)).toEqual([]);
       expect(await page.evaluate(pale)).toEqual([]);
@@ -96,8 +100,8 @@ const pale = `(() => {
         mkdirSync(shots, { recursive: true });
         await page.screenshot({ path: join(shots, `${names.join("-")}-${width}-${dark ? "dark" : "light"}.png`), fullPage: true });
       }
-      await page.close();
     }
+    await page.close();
     expect(backgrounds.size).toBe(2);
     expect(faults).toEqual([]);
   });
