@@ -1,4 +1,6 @@
 import { readFileSync } from "node:fs";
+import { mkdir, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { type Command, Option } from "commander";
 import { ensureReady } from "../setup/index.js";
 import { wholeFrom } from "./numberOption.js";
@@ -23,6 +25,8 @@ export function register(program: Command): void {
     .option("--json", "print the figures as JSON")
     .addHelpText("after", "\nExample:\n  $ moco demo --out demo-run")
     .action(async (flags: Flags) => {
+      const report = join(flags.out, "report.html");
+      await requireWritable(flags.out); // before minutes of training, not after them
       await ensureReady();
       const { EmojiDrawings } = await import("../data/datasets/emojiDrawings.js");
       const { runDemo } = await import("../train/demo.js");
@@ -51,9 +55,21 @@ export function register(program: Command): void {
         before: before.map((index) => image(index, query)),
         after: after.map((index) => image(index, query)),
       }));
-      const { out: report } = await writeRunReport([out], { title: "MoCo v3 demo", figures: demoFigures({ random, trained, gallery, summary }) });
+      // First what was learned: a disk that is full by now does not take it away.
       process.stdout.write(json ? `${JSON.stringify({ random, trained, seconds, seed, epochs, report })}\n` : table(result, report));
+      await writeRunReport([out], { out: report, title: "MoCo v3 demo", figures: demoFigures({ random, trained, gallery, summary }) });
     });
+}
+
+/** Makes the folder, and sees whether a file can be written there. */
+async function requireWritable(folder: string): Promise<void> {
+  await mkdir(folder, { recursive: true });
+  const trial = join(folder, ".moco-writes-here");
+  try {
+    await writeFile(trial, "x");
+  } finally {
+    await rm(trial, { force: true });
+  }
 }
 
 function table(

@@ -54,7 +54,8 @@ function galleryRow({ query, before, after }: GalleryRow): string {
   const tile = ({ src, name, isMatch }: GalleryImage): Tile => ({ src, alt: isMatch ? `${name}: the same emoji` : name, caption: "", framed: isMatch });
   // The drawings are on white, in dark colours too.
   const block = (title: string, list: readonly GalleryImage[]): string =>
-    `<div style="min-width:0"><div class="small">${title}</div>${tileGrid(list.map(tile), list.length)}</div>`;
+    `<div style="min-width:0"><div class="small">${title}</div>` +
+    `<div style="background:#fff;border-radius:6px;padding:3px">${tileGrid(list.map(tile), list.length)}</div></div>`;
   return `<div style="display:flex;flex-wrap:wrap;gap:.4rem 1.6rem;padding:.5rem 0;border-top:1px solid var(--line)">` +
     `${block("emoji", [query])}${block("random", before)}${block("trained", after)}</div>`;
 }
