@@ -42,6 +42,8 @@ export { replayStep, ReplayError, type Replay, type ReplayOptions } from "./trai
 export { writeAugmentReport, type AugmentReport } from "./report/augmentReport.js";
 export { ReportFileError } from "./report/reportFile.js";
 export type { Figure } from "./report/figure.js";
+export { writeRunReport, type RunReport } from "./report/run/runReport.js";
+export { ReportServer, ReportServerError, type ServeOptions } from "./report/run/serveRuns.js";
 export { figurePage } from "./report/pictures/figurePage.js";
 export { filterFigure, type FilterFigureOptions } from "./report/pictures/filterFigure.js";
 export { writePositionPicture } from "./report/pictures/positionFile.js";

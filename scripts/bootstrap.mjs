@@ -12,6 +12,8 @@ const at = (...parts) => join(root, ...parts);
 
 const PACKAGES_STAMP = at("node_modules", ".moco-stamp");
 const TYPESCRIPT_STAMP = at("dist", ".moco-stamp");
+// What runs in Node.js, and what runs in a report's page.
+const PROJECTS = [".", "lib/report/client"];
 const SOURCE_FOLDERS = ["lib", "scripts", "test"];
 
 class BootstrapError extends Error {}
@@ -81,8 +83,10 @@ function compile() {
   const hash = hashOf(sources());
   removeOrphans();
   const tsc = at("node_modules", "typescript", "bin", "tsc");
-  const { status } = spawnSync(process.execPath, [tsc, "--project", root], { cwd: root, stdio: ["ignore", 2, 2] });
-  if (status !== 0) throw new BootstrapError("The TypeScript did not compile; its errors are above");
+  for (const project of PROJECTS) {
+    const { status } = spawnSync(process.execPath, [tsc, "--project", at(project)], { cwd: root, stdio: ["ignore", 2, 2] });
+    if (status !== 0) throw new BootstrapError("The TypeScript did not compile; its errors are above");
+  }
   mkdirSync(at("dist"), { recursive: true });
   writeFileSync(TYPESCRIPT_STAMP, hash);
 }
@@ -97,7 +101,7 @@ function removeOrphans() {
     removed = true;
   }
   // The compiler remembers what it has written, and would not write a file again that has come back.
-  if (removed || !existsSync(at("dist", "lib"))) rmSync(at("dist", ".tsbuildinfo"), { force: true });
+  if (removed || !existsSync(at("dist", "lib"))) for (const name of [".tsbuildinfo", ".tsbuildinfo-client"]) rmSync(at("dist", name), { force: true });
 }
 
 function sources() {

@@ -17,7 +17,8 @@ function run(command, args) {
 }
 
 function types() {
-  return run(process.execPath, [require.resolve("typescript/bin/tsc"), "--noEmit", "--incremental", "false", "--project", root]);
+  const projects = [root, join(root, "lib", "report", "client")];
+  return projects.every((project) => run(process.execPath, [require.resolve("typescript/bin/tsc"), "--noEmit", "--incremental", "false", "--project", project]));
 }
 
 function eslint() {

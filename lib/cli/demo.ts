@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import { mkdir, writeFile } from "node:fs/promises";
+import { mkdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type Command, Option } from "commander";
 import { ensureReady } from "../setup/index.js";
@@ -18,22 +18,25 @@ export function register(program: Command): void {
   program
     .command("demo")
     .description("pre-train a small ViT on 7,572 emoji drawings and show what it learned, in about five minutes on two cores")
-    .option("--out <dir>", "folder for report.html", "demo-run")
+    .option("--out <dir>", "folder for report.html, log and checkpoint", "demo-run")
     .addOption(new Option("--seed <n>", "seed of weights and augmentation").argParser(wholeFrom(0)).default(0))
     .addOption(new Option("--epochs <n>", "shorter or longer training").argParser(wholeFrom(1, 10_000)))
     .addOption(new Option("--threads <n>", "threads of one operator").argParser(wholeFrom(1, 1024)))
     .option("--json", "print the figures as JSON")
     .addHelpText("after", "\nExample:\n  $ moco demo --out demo-run")
     .action(async (flags: Flags) => {
+      const report = join(flags.out, "report.html");
+      await requireWritable(flags.out); // before minutes of training, not after them
       await ensureReady();
       const { EmojiDrawings } = await import("../data/datasets/emojiDrawings.js");
       const { runDemo } = await import("../train/demo.js");
-      const { demoReportHtml } = await import("../report/demoReport.js");
+      const { demoFigures } = await import("../report/demoFigures.js");
+      const { writeRunReport } = await import("../report/run/runReport.js");
       const { TrainingProgress } = await import("../report/index.js");
       const { out, json, ...options } = flags;
       const source = new EmojiDrawings();
       let progress: InstanceType<typeof TrainingProgress> | undefined;
-      const result = await runDemo(source, options, {
+      const result = await runDemo(source, { ...options, out }, {
         onStart: ({ epochs, stepsPerEpoch }) => void (progress = new TrainingProgress({ epochs, stepsPerEpoch, printEvery: stepsPerEpoch })),
         onStep: (step) => progress?.step(step),
       });
@@ -43,9 +46,7 @@ export function register(program: Command): void {
         name: source.name(index),
         isMatch: index !== query && index % source.pairs === query % source.pairs,
       });
-      const { random, trained, seconds, seed, epochs, losses } = result;
-      await mkdir(out, { recursive: true });
-      const report = join(out, "report.html");
+      const { random, trained, seconds, seed, epochs } = result;
       const summary =
         `A ViT of four blocks, pre-trained for ${epochs} epochs on ${source.length.toLocaleString("en")} unlabelled drawings in ` +
         `${Math.round(seconds)} seconds on the CPU (seed ${seed}), then frozen.`;
@@ -54,9 +55,21 @@ export function register(program: Command): void {
         before: before.map((index) => image(index, query)),
         after: after.map((index) => image(index, query)),
       }));
-      await writeFile(report, demoReportHtml({ random, trained, losses, gallery, summary }));
+      // First what was learned: a disk that is full by now does not take it away.
       process.stdout.write(json ? `${JSON.stringify({ random, trained, seconds, seed, epochs, report })}\n` : table(result, report));
+      await writeRunReport([out], { out: report, title: "MoCo v3 demo", figures: demoFigures({ random, trained, gallery, summary }) });
     });
+}
+
+/** Makes the folder, and sees whether a file can be written there. */
+async function requireWritable(folder: string): Promise<void> {
+  await mkdir(folder, { recursive: true });
+  const trial = join(folder, ".moco-writes-here");
+  try {
+    await writeFile(trial, "x");
+  } finally {
+    await rm(trial, { force: true });
+  }
 }
 
 function table(

@@ -31,6 +31,7 @@ export async function main(args: readonly string[]): Promise<number> {
     .description("MoCo v3: train image encoders on unlabelled images, evaluate and use them")
     .version(readVersion())
     .helpCommand(false)
+    .enablePositionalOptions() // a command's flags are its own, whatever commands it has in turn
     .showHelpAfterError("(moco --help lists the commands, moco COMMAND --help its flags)")
     .addHelpText("after", "\nExample:\n  $ moco demo --out demo-run");
   try {

@@ -1,86 +1,105 @@
+import { readdirSync, statSync } from "node:fs";
 import { type Command, Option } from "commander";
 import pc from "picocolors";
-import type { AugmentReport } from "../report/augmentReport.js";
+import type { Figure } from "../report/figure.js";
 import { ensureReady } from "../setup/index.js";
+import { counted } from "./counted.js";
 import { megabytes } from "./megabytes.js";
-import { numberIn, wholeFrom } from "./numberOption.js";
+import { wholeFrom } from "./numberOption.js";
+import { registerAugment } from "./reportAugment.js";
 import { registerPictures } from "./reportPictures.js";
 import { registerPositionEmbedding } from "./reportPositionEmbedding.js";
-import { toJson } from "./toJson.js";
-import { asUsageError, UsageError } from "./usageError.js";
+import { UsageError } from "./usageError.js";
 
-interface AugmentFlags {
+interface ReportFlags {
   out?: string;
-  rows: number;
-  images?: number;
-  shuffleBuffer?: number;
-  seed: number;
-  epoch: number;
-  imageSize: number;
-  cropMin: number;
-  exif?: boolean;
+  serve?: boolean;
+  port?: number;
+  host: string;
+  pictures: boolean;
+  data?: string;
   json?: boolean;
 }
 
-const AUGMENT_HELP = `
-Shows the first images of an epoch as training gets them: moco pretrain with the same --seed, --image-size, --crop-min and --exif draws
-the same crops and colours, and the views have the very pixels that the network gets before they are normalised.
+const EXAMPLES = `
+A report has charts of loss, rates, speed, accuracy and stability, what happened when, and the options that are not as usual. With
+a checkpoint it also shows what the network sees: attention, filters, a map of the images, neighbours. With several runs, these are compared
+side by side, without pictures.
 
 Examples:
-  $ moco report augment photos --out views.html
-  $ moco report augment photos --out views.png --rows 4 --crop-min 0.2 --seed 7
-  $ moco report augment photos --json`;
+  $ moco report runs/first
+  $ moco report runs/first --no-pictures
+  $ moco report runs/first --serve
+  $ moco report runs/first runs/second --out comparison.html
+  $ moco report augment photos --out views.html`;
 
-/** `moco report KIND` */
+/** `moco report RUN`, and the kinds of reports that have a name. */
 export function register(program: Command): void {
-  const report = program.command("report").description("show what a run sees and does, as a page or a picture").helpCommand(false)
-    .addHelpText("after", "\nExample:\n  $ moco report augment photos --out views.html");
-  report
-    .command("augment")
-    .description("a contact sheet of images and the two views that training makes of each, with all that was drawn for them")
-    .argument("<DATA>", "images as moco pretrain takes them: a folder, a file list, shards, ...")
-    .option("--out <file>", "page (.html) or picture (.png) to write")
-    .addOption(new Option("--rows <n>", "how many images to show").argParser(wholeFrom(1, 100)).default(12))
-    .addOption(new Option("--seed <n>", "seed of order and augmentation").argParser(wholeFrom(0)).default(0))
-    .addOption(new Option("--epoch <n>", "epoch, counted from 0").argParser(wholeFrom(0)).default(0))
-    .addOption(new Option("--image-size <pixels>", "side of the square views").argParser(wholeFrom(1, 1024)).default(224))
-    .addOption(
-      new Option("--crop-min <share>", "smallest share of an image's area that a crop shows")
-        .argParser(numberIn({ above: 0, most: 1 })).default(0.08),
-    )
-    .option("--exif", "turn images upright as their EXIF orientation says")
-    .addOption(
-      new Option("--images <n>", "images of an epoch, where shards that come through a command do not tell").argParser(wholeFrom(1)),
-    )
-    .addOption(
-      new Option("--shuffle-buffer <n>", "images of shards among which the next one is drawn (default: 1000)").argParser(wholeFrom(1)),
-    )
-    .option("--json", "print the parameters as JSON")
-    .addHelpText("after", AUGMENT_HELP)
-    .action(augment);
+  const report = program
+    .command("report")
+    .description("show what a run sees and does, as a page or a picture")
+    .helpCommand(false)
+    .enablePositionalOptions()
+    .argument("[RUN...]", "folder of a training (pretrain, lincls, finetune); more of them to compare")
+    .option("--out <file>", "page to write (default: report.html in the run's folder)")
+    .option("--serve", "follow the run in the browser until Ctrl-C; it may still have to begin")
+    .addOption(new Option("--port <n>", "where to serve (default: 8350, or any that is free)").argParser(wholeFrom(0, 65_535)))
+    .option("--host <address>", "who can see it: 127.0.0.1 is this machine only, 0.0.0.0 everybody in the network", "127.0.0.1")
+    .option("--no-pictures", "only what the log tells: quick, and without libtorch")
+    .option("--data <DATA>", "images for the pictures (default: those that the run was trained on)")
+    .option("--json", "print the result as JSON")
+    .addHelpText("after", EXAMPLES)
+    .action((runs: string[], flags: ReportFlags) => {
+      if (runs.length === 0) throw new UsageError("give the folder of a run, such as runs/first, or augment DATA for a contact sheet");
+      return flags.serve ? serve(runs, flags) : write(runs, flags);
+    });
+  registerAugment(report);
   registerPictures(report);
   registerPositionEmbedding(report);
 }
 
-async function augment(data: string, { out, json, images: length, shuffleBuffer, ...options }: AugmentFlags): Promise<void> {
-  if (out === undefined && !json) throw new UsageError("give --out FILE.html or FILE.png for the sheet, or --json for the parameters");
-  if (out !== undefined && !/\.(html|png)$/i.test(out)) throw new UsageError(`--out is ${out}; give a name that ends in .html or .png`);
+/** What the network of a run sees. Here a report of the log and the pictures of the network meet. */
+async function* networkFigures(folder: string, data: string | undefined, onWarning: (message: string) => void): AsyncGenerator<Figure> {
   await ensureReady();
-  const { openImages } = await import("../data/openImages.js");
-  const { writeAugmentReport } = await import("../report/augmentReport.js");
-  const { plainText } = await import("../report/htmlPage.js");
-  let report: AugmentReport;
-  try {
-    report = await writeAugmentReport(await openImages(data, { length, shuffleBuffer }), out ?? null, options);
-  } catch (error) {
-    throw asUsageError(error);
-  }
-  for (const { name, reason } of report.bad) process.stderr.write(`${pc.yellow("left out:")} ${plainText(name)}: ${plainText(reason)}\n`);
-  for (const warning of report.warnings) process.stderr.write(`${pc.yellow("warning:")} ${warning}\n`);
-  if (out !== undefined) process.stderr.write(`${summary(report)}\n`);
-  process.stdout.write(json ? `${toJson(report)}\n` : `${out}\n`);
+  const { runPictures } = await import("../train/runPictures.js");
+  yield* runPictures({ folder, data }, onWarning);
 }
 
-function summary({ images, bytes, total }: AugmentReport): string {
-  return `${images.length} of ${total.toLocaleString("en")} images with two views each, ${megabytes(bytes)}`;
+/** Whether a run has left a network that can be looked at. */
+function hasCheckpoint(run: string): boolean {
+  return statSync(run, { throwIfNoEntry: false })?.isDirectory() === true && readdirSync(run).some((name) => name.endsWith(".pth.tar"));
+}
+
+async function write(runs: readonly string[], { out, port, json, pictures, data }: ReportFlags): Promise<void> {
+  if (port !== undefined) throw new UsageError(`--port ${port} is where --serve serves; add --serve`);
+  if (out !== undefined && !/\.html?$/i.test(out)) throw new UsageError(`--out is ${out}; give a name that ends in .html`);
+  const { writeRunReport } = await import("../report/run/runReport.js");
+  const figures: Figure[] = [];
+  if (pictures && runs.length === 1 && hasCheckpoint(runs[0]!)) {
+    const warn = (message: string): void => void process.stderr.write(`${pc.yellow("warning:")} ${message}\n`);
+    try {
+      for await (const figure of networkFigures(runs[0]!, data, warn)) figures.push(figure);
+    } catch (error) {
+      warn(`the pictures are left out: ${(error as Error).message}`); // the log's report needs no libtorch
+    }
+  }
+  const report = await writeRunReport(runs, { out, figures });
+  const steps = report.steps.map((count) => counted(count, "step")).join(" against ");
+  const drawn = figures.length === 0 ? "" : `, ${counted(figures.length, "picture")}`;
+  process.stderr.write(`${steps}${drawn}, ${megabytes(report.bytes)}\n`);
+  process.stdout.write(json ? `${JSON.stringify(report)}\n` : `${report.out}\n`);
+}
+
+async function serve(runs: readonly string[], { out, port, host, pictures, data }: ReportFlags): Promise<void> {
+  if (out !== undefined) throw new UsageError("--serve writes no file; leave out --out, or --serve");
+  const { ReportServer } = await import("../report/run/serveRuns.js");
+  await using server = await ReportServer.start(runs, {
+    port, host, pictures: pictures && runs.length === 1 ? (folder, onWarning) => networkFigures(folder, data, onWarning) : undefined,
+  });
+  const warning = ["127.0.0.1", "::1", "localhost"].includes(host) ? "" : ` ${pc.yellow("Everybody who reaches this machine can read it.")}`;
+  process.stderr.write(`Following ${runs.join(", ")}.${warning} Ctrl-C ends it.\n`);
+  process.stdout.write(`${server.url}\n`);
+  await new Promise<void>((resolve) => {
+    for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => resolve());
+  });
 }

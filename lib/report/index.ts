@@ -4,9 +4,10 @@ export { Loggers } from "./loggers.js";
 export { MlflowError, type MlflowCredentials } from "./mlflow/mlflowClient.js";
 export { MlflowLogger, type MlflowLoggerOptions } from "./mlflow/mlflowLogger.js";
 export { CountProgress, formatDuration, TrainingProgress, type ProgressOptions } from "./progress.js";
+export { readLatestRun, readRunLog, type RunRecord } from "./readRunLog.js";
 export {
-  readRunLog, RUN_LOG, RunLog, RunLogError,
+  RUN_LOG, RunLog, RunLogError,
   type BadImageEntry, type CheckpointEntry, type ContrastSignals, type EndEntry, type EvaluationEntry, type KnnEntry, type LayerNorms, type LogEntry,
-  type RunEntry, type RunRecord, type StepEntry, type StepSignals, type WarningEntry,
+  type RunEntry, type StepEntry, type StepSignals, type WarningEntry,
 } from "./runLog.js";
 export { TensorBoardLogError, TensorBoardLogger, type TensorBoardLoggerOptions } from "./tensorboard/tensorBoardLogger.js";

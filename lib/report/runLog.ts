@@ -1,4 +1,4 @@
-import { closeSync, fdatasync, fstatSync, openSync, readFileSync, readSync, writeSync } from "node:fs";
+import { closeSync, fdatasync, fstatSync, openSync, readSync, writeSync } from "node:fs";
 import { promisify } from "node:util";
 
 /** Name of the log in a run's folder. */
@@ -202,85 +202,4 @@ export class RunLog {
   close(): void {
     closeSync(this.#file);
   }
-}
-
-/** What a log tells, put in order. */
-export interface RunRecord {
-  /** The run's beginning, and each time it was resumed. */
-  runs: RunEntry[];
-  /** By step. Steps that a resumed run did again are there once, as they went the last time. */
-  steps: StepEntry[];
-  /** By epoch; each as it went the last time. */
-  evaluations: EvaluationEntry[];
-  badImages: BadImageEntry[];
-  checkpoints: CheckpointEntry[];
-  /** By epoch; each as it went the last time. */
-  knn: KnnEntry[];
-  warnings: WarningEntry[];
-  /** How the run ended, or null while it runs or where it was killed. */
-  end: EndEntry | null;
-}
-
-/**
- * Reads a run's log. A last line that was cut off is left out, as what a power cut left of lines is; so are lines of kinds that this version does not know.
- *
- * @throws RunLogError when the file cannot be read, does not begin as a log does, or has a line inside that is not JSON
- * @example
- * const { steps } = readRunLog("runs/resnet50/log.jsonl");
- * const losses = steps.map(({ loss }) => loss);
- */
-export function readRunLog(path: string): RunRecord {
-  const entries = parseLines(path, readText(path));
-  const record: RunRecord = { runs: [], steps: [], evaluations: [], badImages: [], checkpoints: [], knn: [], warnings: [], end: null };
-  for (const entry of entries) {
-    // A checkpoint may still have been on its way to the disk when the run failed.
-    if (entry.kind !== "end" && entry.kind !== "checkpoint") record.end = null;
-    switch (entry.kind) {
-      case "run":
-        record.runs.push(entry);
-        // A run that was killed is resumed from its last checkpoint; what came after that was lost.
-        record.steps = record.steps.filter(({ step }) => step < entry.firstStep);
-        record.warnings = record.warnings.filter(({ step }) => step < entry.firstStep);
-        record.evaluations = record.evaluations.filter(({ epoch }) => (epoch + 1) * entry.stepsPerEpoch <= entry.firstStep);
-        record.knn = record.knn.filter(({ epoch }) => (epoch + 1) * entry.stepsPerEpoch <= entry.firstStep);
-        break;
-      case "step":
-        // The line that would tell of the resumption may be lost in a power cut.
-        while (record.steps.length > 0 && record.steps.at(-1)!.step >= entry.step) record.steps.pop();
-        record.steps.push(entry);
-        break;
-      case "evaluation": record.evaluations.push(entry); break;
-      case "badImage": record.badImages.push(entry); break;
-      case "checkpoint": record.checkpoints.push(entry); break;
-      case "knn": record.knn.push(entry); break;
-      case "warning": record.warnings.push(entry); break;
-      case "end": record.end = entry; break;
-    }
-  }
-  if (record.runs.length === 0) {
-    throw new RunLogError(`${path} has no line that begins a run; give the ${RUN_LOG} that "moco pretrain" wrote`);
-  }
-  return record;
-}
-
-function readText(path: string): string {
-  try {
-    return readFileSync(path, "utf8");
-  } catch (error) {
-    throw new RunLogError(`${path} cannot be read: ${(error as Error).message}; give the ${RUN_LOG} of a run's folder`, { cause: error });
-  }
-}
-
-function parseLines(path: string, text: string): LogEntry[] {
-  const lines = text.split("\n");
-  return lines.flatMap((line, i) => {
-    if (line.trim() === "") return [];
-    try {
-      return [JSON.parse(line) as LogEntry];
-    } catch (error) {
-      // The last line, or one before a line that a resumed run began anew, may be cut; after a power cut, what was not synced may be zeros.
-      if (line.includes("\0") || i === lines.length - 1 || lines[i + 1]?.startsWith('{"kind":"run"')) return [];
-      throw new RunLogError(`${path}, line ${i + 1} is not JSON (${(error as Error).message}); delete the line to read the rest`);
-    }
-  });
 }

@@ -1,7 +1,6 @@
 import { EmojiDrawings } from "../data/datasets/emojiDrawings.js";
 import { VisionTransformer, type Encoder } from "../models/index.js";
-import type { DemoFigures } from "../report/demoReport.js";
-import type { ChartPoint } from "../report/lineChart.js";
+import type { DemoFigures } from "../report/demoFigures.js";
 import * as torch from "../torch/index.js";
 import type { Tensor } from "../torch/index.js";
 import { FeatureExtractor } from "./features.js";
@@ -44,6 +43,7 @@ export interface DemoOptions {
   threads?: number;
   /** Queries in the gallery. */
   galleryRows?: number;
+  /** Folder for log and checkpoint. Without it nothing is written. */
   out?: string;
 }
 
@@ -61,7 +61,6 @@ export interface DemoResult {
   seconds: number;
   seed: number;
   epochs: number;
-  losses: ChartPoint[];
   neighbours: DemoNeighbours[];
 }
 
@@ -75,21 +74,14 @@ const defaultEpochs = 20;
 export async function runDemo(source: EmojiDrawings, options: DemoOptions = {}, hooks: PretrainHooks = {}): Promise<DemoResult> {
   const { seed = 0, epochs = defaultEpochs, galleryRows = 24, threads, out } = options;
   const started = performance.now();
-  const losses: ChartPoint[] = [];
   let before: Tensor | undefined;
-  let stepsPerEpoch = 1;
   const { moco } = await pretrain(
-    { ...demoRecipe, data: source, encoder: (numClasses) => new VisionTransformer({ ...demoEncoder, numClasses }), seed, epochs, threads, out },
+    { ...demoRecipe, data: source, encoder: (numClasses) => new VisionTransformer({ ...demoEncoder, numClasses }), seed, epochs, threads, out, saveEveryEpochs: epochs },
     {
       ...hooks,
       onStart: async (run, moco) => {
-        ({ stepsPerEpoch } = run);
         await hooks.onStart?.(run, moco);
         before = await features(moco.baseEncoder, source);
-      },
-      onStep: (step) => {
-        losses.push({ x: step.epoch + step.stepInEpoch / stepsPerEpoch, y: step.loss });
-        hooks.onStep?.(step);
       },
     },
   );
@@ -102,7 +94,6 @@ export async function runDemo(source: EmojiDrawings, options: DemoOptions = {}, 
     seconds: (performance.now() - started) / 1000,
     seed,
     epochs,
-    losses,
   };
   before!.dispose();
   after.dispose();

@@ -5,7 +5,7 @@ import { ConvStem, PatchEmbed, VisionTransformer, type Encoder } from "../models
 import { Conv2d, type AnyModule } from "../nn/index.js";
 import { drawAugmentSheet } from "../report/augmentSheet.js";
 import type { Figure } from "../report/figure.js";
-import { readRunLog, RUN_LOG } from "../report/index.js";
+import { readLatestRun, RUN_LOG } from "../report/index.js";
 import { attentionFigure } from "../report/pictures/attentionFigure.js";
 import { filterFigure } from "../report/pictures/filterFigure.js";
 import { mapFigure } from "../report/pictures/mapFigure.js";
@@ -123,7 +123,7 @@ interface Recipe {
 
 function recipeOf(folder: string): Recipe {
   const path = join(folder, RUN_LOG);
-  const options = existsSync(path) ? readRunLog(path).runs.at(-1)!.options : {};
+  const options = existsSync(path) ? readLatestRun(path).options : {};
   const given = <T>(name: string, kind: string): T | undefined => (typeof options[name] === kind && options[name] !== null ? (options[name] as T) : undefined);
   return {
     isPretraining: "mlpDim" in options, data: given("data", "string"), seed: given("seed", "number"), imageSize: given("imageSize", "number"),

@@ -15,6 +15,7 @@ export interface StartOptions {
   cwd?: string;
   /** Sees all that has come so far, each time something comes. */
   onStderr?: (text: string, child: ChildProcess) => void;
+  onStdout?: (text: string, child: ChildProcess) => void;
 }
 
 /** Starts `moco` with the given words. */
@@ -22,12 +23,15 @@ export function startMoco(words: readonly string[], options: StartOptions = {}):
   return startCommand(process.execPath, [mainScript, ...words], options);
 }
 
-export function startCommand(command: string, words: readonly string[], { cwd, onStderr }: StartOptions = {}): Promise<Outcome> {
+export function startCommand(command: string, words: readonly string[], { cwd, onStderr, onStdout }: StartOptions = {}): Promise<Outcome> {
   // Messages are compared as text; CI services ask for colours even into a pipe.
   const child = spawn(command, words, { cwd, stdio: ["ignore", "pipe", "pipe"], env: { ...process.env, NO_COLOR: "1" } });
   let stdout = "";
   let stderr = "";
-  child.stdout.on("data", (chunk: Buffer) => (stdout += chunk.toString()));
+  child.stdout.on("data", (chunk: Buffer) => {
+    stdout += chunk.toString();
+    onStdout?.(stdout, child);
+  });
   child.stderr.on("data", (chunk: Buffer) => {
     stderr += chunk.toString();
     onStderr?.(stderr, child);

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { expect, test } from "@jest/globals";
 import { fixturePath } from "../support/fixtures.js";
 import { temporaryFolder } from "../support/temporaryFolder.js";
+import { fullRun, runEntry, steps, writeLog } from "../report/run/sampleRun.js";
 import { mainScript, startCommand, startMoco } from "./moco.js";
 
 const folder = temporaryFolder("report");
@@ -49,8 +50,11 @@ test("without fonts a picture's text cannot be read; it says so", async () => {
 
 test("wrong usage ends with exit code 2, a failure with 1, and both say what to do", async () => {
   const usage: [string[], RegExp][] = [
-    [["report"], /augment/],
-    [["report", "nonsense"], /unknown command 'nonsense'/],
+    [["report"], /give the folder of a run, such as runs\/first, or augment DATA/],
+    [["report", "runs/first", "--port", "80"], /--port 80 is where --serve serves; add --serve/],
+    [["report", "runs/first", "--out", "page.pdf"], /page\.pdf; give a name that ends in \.html/],
+    [["report", "runs/first", "--serve", "--out", "page.html"], /--serve writes no file/],
+    [["report", "runs/first", "--serve", "--port", "70000"], /at most 65535/],
     [["report", "augment"], /missing required argument/],
     [["report", "augment", photos], /give --out FILE\.html or FILE\.png/],
     [["report", "augment", photos, "--out", join(folder, "a.pdf")], /a\.pdf; give a name that ends in \.html or \.png/],
@@ -62,6 +66,8 @@ test("wrong usage ends with exit code 2, a failure with 1, and both say what to 
     expect([words, code, stdout]).toEqual([words, 2, ""]);
     expect(stderr).toMatch(message);
   }
+  expect(await startMoco(["report", join(folder, "nowhere")]))
+    .toMatchObject({ code: 1, stdout: "", stderr: expect.stringMatching(/^error: .*nowhere.log\.jsonl is not there; give the folder of a training/) });
   const gone = await startMoco(["report", "augment", join(folder, "nowhere"), "--out", join(folder, "none.html")]);
   expect(gone).toMatchObject({ code: 1, stdout: "", stderr: expect.stringMatching(/^error: .*nowhere/) });
   const unreadable = join(folder, "unreadable");
@@ -72,10 +78,34 @@ test("wrong usage ends with exit code 2, a failure with 1, and both say what to 
   expect(existsSync(join(folder, "none.html"))).toBe(false);
 });
 
+test("a run's report, and two side by side", async () => {
+  const [first, second] = [join(folder, "first"), join(folder, "second")];
+  writeLog(first, fullRun());
+  writeLog(second, [runEntry(), ...steps(0, 3)]);
+  expect(await startMoco(["report", first])).toMatchObject({ code: 0, stdout: `${join(first, "report.html")}\n`, stderr: expect.stringMatching(/^31 steps, \d+\.\d kB\n$/) });
+  const out = join(folder, "comparison.html");
+  const both = await startMoco(["report", first, join(second, "log.jsonl"), "--out", out, "--json"]);
+  expect(JSON.parse(both.stdout)).toMatchObject({ out, steps: [31, 3], figures: 0 });
+  expect(readFileSync(out, "utf8")).toContain("Comparison of 2 runs");
+});
+
+test.each(["SIGINT", "SIGTERM"] as const)("--serve follows a run that has not begun, until %s", async (signal) => {
+  const run = join(folder, `served-${signal}`);
+  let asked: Promise<string> | undefined;
+  const { code, stdout, stderr } = await startMoco(["report", run, "--serve", "--port", "0"], {
+    onStdout: (text, child) => {
+      asked ??= fetch(text.trim()).then((answer) => answer.text()).finally(() => child.kill(signal));
+    },
+  });
+  expect([code, stderr]).toEqual([0, `Following ${run}. Ctrl-C ends it.\n`]);
+  expect(stdout).toMatch(/^http:\/\/127\.0\.0\.1:\d+\/\n$/);
+  await expect(asked).resolves.toContain("waiting");
+});
+
 test("--help shows flags and an example", async () => {
   for (const words of [["report", "--help"], ["report", "augment", "--help"]]) {
     const { code, stdout } = await startMoco(words);
     expect(code).toBe(0);
-    expect(stdout).toMatch(/Examples?:\n +\$ moco report augment photos --out views\.html/);
+    expect(stdout).toMatch(/Examples?:\n(.*\n)* +\$ moco report augment photos --out views\.html/);
   }
 });

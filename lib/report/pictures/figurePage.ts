@@ -2,8 +2,7 @@ import type { Figure } from "../figure.js";
 import { escapeHtml, htmlPage } from "../htmlPage.js";
 
 const style = `
-:root { --ink: light-dark(#222, #eee); --muted: light-dark(#555, #aaa); --paper: light-dark(#fff, #121212); --card: light-dark(#f6f6f6, #1e1e1e); --accent2: light-dark(#1d4ed8, #8ab4ff); }
-body { color: var(--ink); background: var(--paper); } section { margin: 2.5rem 0; } h2 { margin: 0 0 .3rem; } section > p { color: var(--muted); margin: 0 0 1rem; max-width: 46rem; }
+section { margin: 2.5rem 0; } h2 { margin: 0 0 .3rem; } section > p { color: var(--muted); margin: 0 0 1rem; max-width: 46rem; }
 `;
 
 /** Figures as one self-contained page. */

@@ -1,4 +1,4 @@
-import { escapeHtml } from "../htmlPage.js";
+import { escapeHtml, escapeLines } from "../htmlPage.js";
 
 /** A picture and the words below it. */
 export interface Tile {
@@ -6,7 +6,6 @@ export interface Tile {
   src: string;
   /** What is seen, for those who cannot. */
   alt: string;
-  /** Each line of it becomes one. */
   caption: string;
   /** A frame in the accent's colour. */
   framed?: boolean;
@@ -20,7 +19,7 @@ export function tileHtml({ src, alt, caption, framed = false, pixelated = false 
   const words = escapeHtml(alt);
   return `<figure style="margin:0;min-width:0"><img src="${src}" alt="${words}" title="${words}"` +
     ` style="display:block;width:100%;height:auto;box-sizing:border-box;${frame}${pixelated ? ";image-rendering:pixelated" : ""}">` +
-    `<figcaption style="font-size:.75rem;line-height:1.3;color:var(--muted);overflow-wrap:anywhere">${caption.split("\n").map(escapeHtml).join("<br>")}</figcaption></figure>`;
+    `<figcaption style="font-size:.75rem;line-height:1.3;color:var(--muted);overflow-wrap:anywhere">${escapeLines(caption)}</figcaption></figure>`;
 }
 
 /** Pictures side by side, as many as fit in the width, or a given number. */
