@@ -1,5 +1,5 @@
 import type { TopLevelSpec } from "vega-lite";
-import { BenchmarkError } from "./peer.js";
+import { BenchmarkError } from "./benchmarkError.js";
 import { placeOf, present } from "./presentations/index.js";
 import { number } from "./presentations/numbers.js";
 import type { Bar, Panel, Presentation } from "./presentations/presentation.js";
@@ -44,7 +44,8 @@ interface Vega {
 /** The drawing packages are for developing only, and loaded only here. */
 async function drawing() {
   try {
-    const [vega, vegaLite] = await Promise.all([import("vega"), import("vega-lite")]);
+    const vega = await import("vega");
+    const vegaLite = await import("vega-lite");
     return { vega: vega as unknown as Vega, vegaLite };
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "ERR_MODULE_NOT_FOUND") throw error;
@@ -83,7 +84,9 @@ function panelOf({ title, axis, bars, write = number, logarithmic, mark }: Panel
   const values = bars.map((each) => ({ ...each, label: write(each.median), end: Math.max(each.high, each.median) }));
   const lowest = Math.min(...bars.map(({ low }) => low));
   const scale = logarithmic ? { type: "log" as const, domainMin: 10 ** Math.floor(Math.log10(lowest)), nice: false } : { zero: true };
-  const y = { field: "group", type: "nominal" as const, sort: groups, title: null, axis: { ticks: false, domain: false, labelLimit: 0 }, scale: { paddingInner: 0.28 } };
+  const y = {
+    field: "group", type: "nominal" as const, sort: groups, title: null, axis: { ticks: false, domain: false, labelLimit: 0 }, scale: { paddingInner: 0.28 },
+  };
   const yOffset = { field: "side", type: "nominal" as const, sort: shown, scale: { domain: shown, paddingInner: 0.12 } };
   const x = (field: keyof Bar | "end") => ({ field, type: "quantitative" as const, scale, axis: { title: axis, tickCount: 6 } });
   const text = { type: "text" as const, align: "left" as const, dx: 5, fontSize: 10.5 };
@@ -104,8 +107,16 @@ function panelOf({ title, axis, bars, write = number, logarithmic, mark }: Panel
           },
         },
       },
-      { transform: [{ filter: "datum.high > datum.low" }], mark: { type: "rule", color: INK, strokeWidth: 1.2 }, encoding: { y, yOffset, x: x("low"), x2: { field: "high" } } },
-      ...(mark === undefined ? [] : [{ data: { values: [{}] }, mark: { type: "rule" as const, color: INK, strokeDash: [4, 3] }, encoding: { x: { datum: mark, type: "quantitative" as const } } }]),
+      {
+        transform: [{ filter: "datum.high > datum.low" }],
+        mark: { type: "rule", color: INK, strokeWidth: 1.2 },
+        encoding: { y, yOffset, x: x("low"), x2: { field: "high" } },
+      },
+      ...(mark === undefined ? [] : [{
+        data: { values: [{}] },
+        mark: { type: "rule" as const, color: INK, strokeDash: [4, 3] },
+        encoding: { x: { datum: mark, type: "quantitative" as const } },
+      }]),
       { mark: { ...text, stroke: PAPER, strokeWidth: 3 }, encoding: labels }, // so that no line runs through the number
       { mark: { ...text, color: INK }, encoding: labels },
     ],

@@ -3,13 +3,11 @@ import { readFileSync } from "node:fs";
 import { createInterface, type Interface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { childEnvironment } from "../../lib/config.js";
+import { BenchmarkError } from "./benchmarkError.js";
 import { processMemory } from "./processMemory.js";
 import { torchFolder, type BenchmarkOptions } from "./result.js";
 
-/** A measured program failed or could not be started. */
-export class BenchmarkError extends Error {
-  override readonly name = "BenchmarkError";
-}
+export { BenchmarkError };
 
 /**
  * One side of a comparison: a process that does one measurement for each line on its standard input and answers with a line of JSON. Both

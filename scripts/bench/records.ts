@@ -1,9 +1,10 @@
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { benchmarkChart } from "./chart.js";
-import { BenchmarkError } from "./peer.js";
+import { BenchmarkError } from "./benchmarkError.js";
 import { presented } from "./presentations/index.js";
-import { saveResult, type BenchmarkResult } from "./result.js";
+import type { BenchmarkResult } from "./result.js";
+import { saveResult } from "./saveResult.js";
 import { benchmarkPage, benchmarkSection } from "./table.js";
 import { targetsTable } from "./targets.js";
 
@@ -28,16 +29,17 @@ export async function drawn(results: readonly BenchmarkResult[], root = "."): Pr
     files.set(join(root, RESULTS, `${result.name}.svg`), await benchmarkChart(result));
   }
   const page = join(root, PAGE);
-  if (existsSync(page)) files.set(page, withSections(readFileSync(page, "utf8"), results, recordedResults(root)));
+  if (existsSync(page)) files.set(page, withSections(readFileSync(page, "utf8"), recordedResults(root)));
   return files;
 }
 
-/** A page whose `<!-- benchmark: NAME -->` sections, each up to `<!-- end -->`, are those of `results`; `all` are what the targets are held against. */
-export function withSections(page: string, results: readonly BenchmarkResult[], all: readonly BenchmarkResult[]): string {
-  return page.replaceAll(/(<!-- benchmark: ([\w-]+) -->\n)[\s\S]*?(?=<!-- end -->)/g, (section: string, opening: string, name: string) => {
-    if (name === "targets") return `${opening}\n${targetsTable(all)}\n`;
+/** A page whose `<!-- benchmark: NAME -->` sections, each up to `<!-- end -->`, are made of `results`, and so is the table of targets. */
+export function withSections(page: string, results: readonly BenchmarkResult[]): string {
+  return page.replaceAll(/(<!-- benchmark: ([\w-]+) -->\n)[\s\S]*?(?=<!-- end -->)/g, (_section: string, opening: string, name: string) => {
+    if (name === "targets") return `${opening}\n${targetsTable(results)}\n`;
     const result = results.find((each) => each.name === name);
-    return result === undefined ? section : `${opening}\n${benchmarkSection(result, "../benchmarks/results/")}\n`;
+    const content = result === undefined ? "*Not recorded yet: the command above does.*\n" : benchmarkSection(result, "../benchmarks/results/");
+    return `${opening}\n${content}\n`;
   });
 }
 

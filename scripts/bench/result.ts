@@ -1,5 +1,4 @@
 import { execFileSync } from "node:child_process";
-import { mkdirSync, writeFileSync } from "node:fs";
 import { arch, cpus, platform, release, totalmem } from "node:os";
 import { version as libtorchVersion } from "../../lib/torch/index.js";
 
@@ -37,6 +36,7 @@ export interface BenchmarkOptions {
   dir?: string;
 }
 
+export { saveResult } from "./saveResult.js";
 export { geometricMean, median } from "./spread.js";
 
 /** @param python the peer's interpreter, where there is one */
@@ -73,12 +73,4 @@ function pythonVersion(python: string): string {
 export function torchFolder(python: string): string {
   const code = "import importlib.util as u, os; print(os.path.dirname(u.find_spec('torch').origin))";
   return execFileSync(python, ["-c", code], { encoding: "utf8" }).trim();
-}
-
-/** Writes benchmarks/results/NAME.json of the working folder. */
-export function saveResult(result: { name: string }): string {
-  mkdirSync("benchmarks/results", { recursive: true });
-  const path = `benchmarks/results/${result.name}.json`;
-  writeFileSync(path, `${JSON.stringify(result, null, 2)}\n`);
-  return path;
 }
