@@ -11,7 +11,7 @@ const LINE = "#d8dee4";
 /** A paper of its own, so that the chart reads the same on a light and on a dark page. */
 const PAPER = "#ffffff";
 /** Ours comes first and stands out. All have a contrast of 3 at least to the paper. */
-const COLOURS = ["#0a66c2", "#8a939d", "#c4621a", "#8250df", "#1a7f5a", "#b0487a"];
+const COLOURS = ["#0a66c2", "#8a939d", "#c4621a", "#8250df", "#1a7f5a", "#b0487a", "#9a6700", "#0f8b8d", "#cf222e"];
 const WIDTH = 520;
 const BAR = 15;
 

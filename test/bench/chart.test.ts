@@ -66,3 +66,21 @@ test("numbers are written for readers", () => {
   expect([0.0004415, 0.0822, 0.2957, 1.0021].map(percent)).toEqual(["0.044 %", "8.2 %", "30 %", "100 %"]);
   expect(spread({ median: 2, low: 2, high: 2 })).toBe("2.00");
 });
+
+test("a step on a GPU: sides that found no memory are dashes, variants stand beside ours, and what else a row keeps is no side", async () => {
+  const gpu: BenchmarkResult = {
+    ...step, name: "step-gpu", ratios: { vit_small_32OverTuned: 1.25, vit_small_32Mfu: 0.5 },
+    raw: {
+      vit_small_32: {
+        ours: { seconds: [0.04], peakBytes: 2e9 }, tuned: { seconds: [0.05], peakBytes: 3e9 }, oursGraph: { seconds: [0.02], peakBytes: 2e9 },
+        profile: { ours: {} }, failed: { compiled: "too long" },
+      },
+      vit_small_1024: { ours: { seconds: [1], peakBytes: 7e10 } },
+    },
+  };
+  expect(benchmarkTable(gpu).split("\n").slice(2, 4)).toEqual([
+    "| vit_small | 32 | 800 | 40.0 | 640 (1.25 ×) | 1,600 (0.50 ×) | 50 % | 2.00 | 3.00 |",
+    "| vit_small | 1024 | 1,024 | 1,000 | – | – | – | 70.0 | – |",
+  ]);
+  expect(await benchmarkChart(gpu)).toContain("ours, CUDA graph 1,600");
+});

@@ -4,11 +4,14 @@ import { bar, type Bar, type Panel, type Presentation } from "./presentation.js"
 
 /** Who takes the steps, in the order of the table, with the names that readers see. */
 export const stepSides = {
-  ours: "ours", upstream: "upstream", tuned: "PyTorch, for speed", compiled: "PyTorch, compiled", oursOtherPrecision: "ours, other precision",
-  oursDeterministic: "ours, deterministic",
+  ours: "ours", upstream: "upstream", tuned: "PyTorch, for speed", compiled: "PyTorch, compiled", oursGraph: "ours, CUDA graph",
+  oursOtherPrecision: "ours, other precision", oursDeterministic: "ours, deterministic", oursNchw: "ours, channels first", tunedNchw: "PyTorch, channels first",
 } as const;
 
 export type StepSide = keyof typeof stepSides;
+
+/** Shown apart from the programs that they are variants of. */
+export const stepVariants: readonly StepSide[] = ["oursGraph", "oursOtherPrecision", "oursDeterministic", "oursNchw", "tunedNchw"];
 
 /** A network and batch whose training steps were measured. */
 export interface TrainingSteps {
@@ -25,7 +28,7 @@ export interface TrainingSteps {
 export function presentSteps(title: string, steps: readonly TrainingSteps[], unit: { name: "s" | "ms"; perSecond: number }): Presentation {
   const measured = (Object.keys(stepSides) as StepSide[]).filter((side) => steps.some(({ sides }) => sides[side]));
   const others = measured.filter((side) => side !== "ours");
-  const variants = measured.filter((side) => side.startsWith("ours") && side !== "ours");
+  const variants = measured.filter((side) => stepVariants.includes(side));
   const programs = measured.filter((side) => !variants.includes(side));
   const rate = (step: TrainingSteps, side: StepSide): Bar => bar(group(step), stepSides[side], imagesPerSecond(step, side)!);
   const group = ({ network, batch }: TrainingSteps): string => `${network}, batch ${batch}`;
@@ -37,8 +40,9 @@ export function presentSteps(title: string, steps: readonly TrainingSteps[], uni
       bars: bars(programs, rate),
     },
     ...(variants.length === 0 ? [] : [{
-      title: "Ours in the other precision, and with kernels that repeat to the bit", axis: "images per second (more is better)",
-      bars: steps.filter(({ sides }) => variants.some((side) => sides[side])).flatMap((step) => (["ours", ...variants] as const).map((side) => rate(step, side))),
+      title: "Variants: other precision, kernels that repeat to the bit, and more", axis: "images per second (more is better)",
+      bars: steps.filter(({ sides }) => variants.some((side) => sides[side])).flatMap((step) =>
+        (["ours", ...variants] as const).filter((side) => step.sides[side]).map((side) => rate(step, side))),
     }]),
     {
       title: "Memory", axis: "peak, GB (less is better)",
