@@ -53,7 +53,7 @@ async function drawing() {
   }
 }
 
-function specification({ title, panels }: Presentation, place: string): TopLevelSpec {
+function specification({ title, panels, colours = COLOURS }: Presentation, place: string): TopLevelSpec {
   const sides = [...new Set(panels.flatMap(({ bars }) => bars.map(({ side }) => side)))];
   return {
     $schema: "https://vega.github.io/schema/vega-lite/v6.json",
@@ -61,7 +61,7 @@ function specification({ title, panels }: Presentation, place: string): TopLevel
     padding: 16,
     title: { text: title, subtitle: place, anchor: "start", frame: "group" },
     spacing: 28,
-    vconcat: panels.map((panel) => panelOf(panel, sides)),
+    vconcat: panels.map((panel) => panelOf(panel, sides, colours)),
     resolve: { scale: { x: "independent", y: "independent", color: "shared" } },
     config: {
       font: "system-ui, -apple-system, 'Segoe UI', sans-serif",
@@ -78,7 +78,7 @@ function specification({ title, panels }: Presentation, place: string): TopLevel
 
 type Unit = Extract<TopLevelSpec, { vconcat: unknown }>["vconcat"][number];
 
-function panelOf({ title, axis, bars, write = number, logarithmic, mark }: Panel, sides: readonly string[]): Unit {
+function panelOf({ title, axis, bars, write = number, logarithmic, mark }: Panel, sides: readonly string[], colours: readonly string[]): Unit {
   const groups = [...new Set(bars.map(({ group }) => group))];
   const shown = sides.filter((side) => bars.some((each) => each.side === side));
   const values = bars.map((each) => ({ ...each, label: write(each.median), end: Math.max(each.high, each.median) }));
@@ -102,7 +102,7 @@ function panelOf({ title, axis, bars, write = number, logarithmic, mark }: Panel
         encoding: {
           y, yOffset, x: { ...x("median"), ...(logarithmic && { stack: null }) }, ...(logarithmic && { x2: { datum: 10 ** Math.floor(Math.log10(lowest)) } }),
           color: {
-            field: "side", type: "nominal", scale: { domain: [...sides], range: COLOURS.slice(0, sides.length) },
+            field: "side", type: "nominal", scale: { domain: [...sides], range: colours.slice(0, sides.length) },
             legend: sides.length === 1 ? null : { title: null, orient: "top", columns: 3, labelLimit: 0 },
           },
         },

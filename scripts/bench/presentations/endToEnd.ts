@@ -27,6 +27,7 @@ export function presentEndToEnd({ name, ratios, raw }: BenchmarkResult): Present
       { title: "Training", axis: "images per second (more is better)", bars: trainings.flatMap(rates) },
       { title: "Memory, with the processes that load", axis: "peak, GB (less is better)", bars: trainings.flatMap(memory) },
     ],
+    colours: ["#0a66c2", "#5b9bd5", "#6e7781", "#a3abb3"], // a dark and a light one for each program
     columns: [
       "network", "batch", "ours from JPEGs, images/s", "synthetic views, images/s", "kept", "upstream from JPEGs, images/s", "synthetic views, images/s", "kept",
       "ours over upstream", "peak memory, GB: ours, upstream",

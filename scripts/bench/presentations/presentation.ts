@@ -24,6 +24,8 @@ export interface Panel {
 export interface Presentation {
   title: string;
   panels: Panel[];
+  /** Of the sides, in their order. Default: the chart's own, the first of which stands out. */
+  colours?: string[];
   /** Headings of the table. */
   columns: string[];
   rows: string[][];

@@ -54,7 +54,10 @@ export function presentSteps(title: string, steps: readonly TrainingSteps[], uni
     String(step.batch),
     number(imagesPerSecond(step, "ours")?.median),
     step.sides.ours ? spread(converted(spreadOf(step.sides.ours.seconds), (seconds) => seconds * unit.perSecond)) : spread(undefined),
-    ...others.map((side) => (step.sides[side] ? `${number(imagesPerSecond(step, side)?.median)} (${factor(step.over[side])} ×)` : number(undefined))),
+    ...others.map((side) => {
+      const over = step.over[side];
+      return `${number(imagesPerSecond(step, side)?.median)}${over === undefined || Number.isNaN(over) ? "" : ` (${factor(over)} ×)`}`;
+    }),
     percent(step.mfu),
     ...programs.map((side) => number(step.sides[side] && step.sides[side].peakBytes / 1e9)),
   ];
