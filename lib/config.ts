@@ -64,6 +64,32 @@ export function childEnvironment(changes: Environment = {}): NodeJS.ProcessEnv {
   return { ...process.env, ...changes };
 }
 
+/** What the environment tells of an MLflow server, in MLflow's own variables. */
+export interface MlflowVariables {
+  /** `MLFLOW_TRACKING_URI` */
+  readonly uri: string | null;
+  /** `MLFLOW_EXPERIMENT_NAME` */
+  readonly experiment: string | null;
+  /** `MLFLOW_TRACKING_TOKEN` */
+  readonly token: string | null;
+  /** `MLFLOW_TRACKING_USERNAME` */
+  readonly username: string | null;
+  /** `MLFLOW_TRACKING_PASSWORD` */
+  readonly password: string | null;
+}
+
+/** Reads where MLflow is, and who asks there. */
+export function mlflowVariables(environment: Environment = process.env): MlflowVariables {
+  const value = (name: string): string | null => environment[name]?.trim() || null;
+  return {
+    uri: value("MLFLOW_TRACKING_URI"),
+    experiment: value("MLFLOW_EXPERIMENT_NAME"),
+    token: value("MLFLOW_TRACKING_TOKEN"),
+    username: value("MLFLOW_TRACKING_USERNAME"),
+    password: value("MLFLOW_TRACKING_PASSWORD"),
+  };
+}
+
 let launchedHere: boolean | null = null;
 
 /** Whether `moco launch` has started this process (`MOCO_LAUNCHED`). What this process starts is started by no launcher. */

@@ -41,3 +41,8 @@ export { SpikeLimitError } from "./train/stability/spikePolicy.js";
 export { replayStep, ReplayError, type Replay, type ReplayOptions } from "./train/stability/replayStep.js";
 export { ReportFileError, writeAugmentReport, type AugmentReport } from "./report/augmentReport.js";
 export { AugmentSheetError, type AugmentSheetOptions } from "./report/augmentSheet.js";
+export {
+  CsvLogError, CsvLogger, MlflowError, MlflowLogger, TensorBoardLogError, TensorBoardLogger, type CsvLoggerOptions, type Histogram, type LoggedPicture,
+  type LoggerSurroundings, type LogEntry, type LogPlace, type MlflowLoggerOptions, type RunLogger, type TensorBoardLoggerOptions,
+} from "./report/index.js";
+export type { LoggingOptions } from "./train/runs/logging.js";

@@ -34,6 +34,7 @@ function readObject(path: string): Record<string, unknown> {
 
 /** The value as the command line would give it. */
 function parse(option: Option, value: unknown, where: string): unknown {
+  if (option.optional && typeof value === "boolean") return value;
   if (option.isBoolean()) {
     if (typeof value === "boolean") return value;
     throw new UsageError(`${where} is ${JSON.stringify(value)}; it is a switch and takes true or false`);

@@ -10,6 +10,7 @@ import type { SupervisedHooks } from "../train/runs/supervisedRecorder.js";
 import { applyConfigFile } from "./configFile.js";
 import { counted } from "./counted.js";
 import { addFinetuneFlags, toFinetuneOptions, type FinetuneFlags } from "./finetuneFlags.js";
+import { loggersOf } from "./loggerFlags.js";
 import { defaultFolder, resumeCommand } from "./runFolder.js";
 import { listenForStop } from "./stopSignals.js";
 import { asUsageError } from "./usageError.js";
@@ -46,13 +47,14 @@ async function train(data: string, flags: FinetuneFlags): Promise<void> {
   let display: Display | null = null;
   using stop = listenForStop(flags, () => display); // first of all: SIGUSR1 would open Node.js's debugger, SIGUSR2 end the process
   await ensureReady();
+  const loggers = await loggersOf(flags);
   const { finetune } = await import("../train/finetune.js");
   const { CLASSIFIER_CHECKPOINT, MODEL_BEST } = await import("../train/runs/checkpointFiles.js");
   display = await createDisplay(data, flags, out);
   const command = (): string => resumeCommand("finetune", out, BEGINNINGS, flags.autoResume);
   const goOn = (): string => `Go on with:\n  ${command()}`;
   try {
-    const result = await finetune(options, { ...display.hooks, signal: stop.signal });
+    const result = await finetune({ ...options, ...loggers }, { ...display.hooks, signal: stop.signal });
     result.model.dispose();
     display.stop();
     tellResult(result, display);

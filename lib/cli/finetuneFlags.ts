@@ -1,5 +1,6 @@
 import { type Command, InvalidArgumentError } from "commander";
 import type { FinetuneOptions } from "../train/finetuning/finetuneOptions.js";
+import { loggerFlags, type LoggerFlags } from "./loggerFlags.js";
 import type { Range } from "./numberOption.js";
 import { deviceOf, flag, fraction, notNegative, number, positive, requireRestartable, shared, whole, type TrainingFlags } from "./trainingFlags.js";
 import { UsageError } from "./usageError.js";
@@ -13,7 +14,7 @@ type SharedFlags = Pick<
 >;
 
 /** Parsed flags of `moco finetune`, under commander's names. */
-export interface FinetuneFlags extends SharedFlags {
+export interface FinetuneFlags extends SharedFlags, LoggerFlags {
   pretrained?: string;
   arch?: string;
   heads?: number;
@@ -119,6 +120,7 @@ export function addFinetuneFlags(command: Command): Command {
     shared.noBackground(),
     shared.stopAfter(),
     shared.printFreq(),
+    ...loggerFlags(),
     shared.config(),
     shared.quiet(),
     shared.json(),

@@ -10,6 +10,7 @@ import type { LinearProbeOptions } from "../train/linearProbe/linearOptions.js";
 import { applyConfigFile } from "./configFile.js";
 import { counted } from "./counted.js";
 import { joinGroup } from "./joinGroup.js";
+import { loggersOf } from "./loggerFlags.js";
 import { addLinclsFlags, toLinearProbeOptions, type LinclsFlags } from "./linclsFlags.js";
 import { defaultFolder, resumeCommand } from "./runFolder.js";
 import { listenForStop } from "./stopSignals.js";
@@ -43,6 +44,7 @@ async function run(given: LinearProbeOptions, flags: LinclsFlags): Promise<void>
   let display: Display | null = null;
   using stop = listenForStop(flags, () => display); // first of all: SIGUSR1 would open Node.js's debugger, SIGUSR2 end the process
   await ensureReady();
+  const loggers = await loggersOf(flags);
   using group = await joinGroup(flags);
   const leads = group === undefined || group.rank === 0;
   const { linearProbe } = await import("../train/linear.js");
@@ -51,7 +53,7 @@ async function run(given: LinearProbeOptions, flags: LinclsFlags): Promise<void>
   const command = (): string => resumeCommand("lincls", out!, [], flags.autoResume);
   const goOn = (): string => `Go on with:\n  ${command()}`;
   try {
-    const result = await linearProbe({ ...options, group }, { ...(leads ? display.hooks : {}), signal: stop.signal });
+    const result = await linearProbe({ ...options, ...loggers, group }, { ...(leads ? display.hooks : {}), signal: stop.signal });
     result.model.dispose();
     display.stop();
     if (!leads) return; // rank 0 tells what all have in common

@@ -1,10 +1,11 @@
 import { type Command, InvalidArgumentError } from "commander";
 import type { LinearProbeOptions } from "../train/linearProbe/linearOptions.js";
+import { loggerFlags, type LoggerFlags } from "./loggerFlags.js";
 import { deviceOf, flag, number, requireRestartable, shared, whole, type TrainingFlags } from "./trainingFlags.js";
 import { UsageError } from "./usageError.js";
 
 /** Parsed flags of `moco lincls`, under commander's names. */
-export interface LinclsFlags extends Omit<TrainingFlags, "arch"> {
+export interface LinclsFlags extends Omit<TrainingFlags, "arch">, LoggerFlags {
   arch?: string;
   evaluate?: boolean;
   pretrained: string;
@@ -63,6 +64,7 @@ export function addLinclsFlags(command: Command): Command {
     shared.shuffleBuffer(),
     shared.noBackground(),
     shared.stopAfter(),
+    ...loggerFlags(),
     shared.config(),
     shared.quiet(),
     shared.json(),

@@ -9,6 +9,7 @@ import type { PretrainOptions } from "../train/pretrainOptions.js";
 import { applyConfigFile } from "./configFile.js";
 import { counted } from "./counted.js";
 import { joinGroup } from "./joinGroup.js";
+import { loggersOf } from "./loggerFlags.js";
 import { addPretrainFlags, toPretrainOptions, type PretrainFlags } from "./pretrainFlags.js";
 import { defaultFolder, resumeCommand } from "./runFolder.js";
 import { replay } from "./replay.js";
@@ -47,6 +48,7 @@ async function run(data: string, flags: PretrainFlags): Promise<void> {
   using stop = listenForStop(flags, () => display); // first of all: SIGUSR1 would open Node.js's debugger, SIGUSR2 end the process
   await ensureReady();
   if (flags.plan) return tellPlan(options, flags);
+  const loggers = await loggersOf(flags);
   using group = await joinGroup(flags);
   const leads = group === undefined || group.rank === 0;
   const { pretrain } = await import("../train/pretrain.js");
@@ -59,7 +61,7 @@ async function run(data: string, flags: PretrainFlags): Promise<void> {
 
   try {
     const hooks = leads ? display.hooks : {}; // rank 0 tells what all have in common
-    const result = await pretrain({ ...options, group }, { ...hooks, signal: stop.signal });
+    const result = await pretrain({ ...options, ...loggers, group }, { ...hooks, signal: stop.signal });
     result.moco.dispose();
     display.stop();
     if (leads) tellResult(result, display);

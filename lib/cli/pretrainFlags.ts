@@ -1,9 +1,10 @@
 import { type Command, InvalidArgumentError } from "commander";
 import type { PretrainOptions } from "../train/pretrainOptions.js";
+import { loggerFlags, type LoggerFlags } from "./loggerFlags.js";
 import { deviceOf, flag, fraction, notNegative, number, positive, requireRestartable, shared, whole, type TrainingFlags } from "./trainingFlags.js";
 
 /** Parsed flags of `moco pretrain`, under commander's names. */
-export interface PretrainFlags extends Omit<TrainingFlags, "precision"> {
+export interface PretrainFlags extends Omit<TrainingFlags, "precision">, LoggerFlags {
   precision?: PretrainOptions["precision"];
   mocoDim: number;
   mocoMlpDim: number;
@@ -101,6 +102,7 @@ export function addPretrainFlags(command: Command): Command {
     flag("--knn-data <dir>", "labelled images to judge by (default: the training's own)"),
     whole("--knn-images <n>", "judge by only so many images, at random, always the same ones (default: all)", 1),
     flag("--plan", "train nothing: say what memory, time and disk this run would take here, and which --micro-batch fits"),
+    ...loggerFlags(),
     shared.config(),
     shared.quiet(),
     shared.json(),

@@ -165,7 +165,7 @@ export async function finetune(options: FinetuneOptions, hooks: SupervisedHooks 
         computing.close();
 
         const { waitMs: dataWaitMs, indices } = batch;
-        recorder.step({ ...place, loss, gradientNorm, scale: scaler.getScale(), dataWaitMs }, indices.length, loader.bad);
+        recorder.step({ ...place, loss, gradientNorm, scale: scaler.getScale(), dataWaitMs }, indices.length, loader.bad, batch.views);
         lastLoss = loss;
         steps++;
         step++;

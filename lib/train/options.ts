@@ -1,11 +1,12 @@
 /** What the options of trainings and evaluations have in common: their checks, the device, the precision. */
 import * as torch from "../torch/index.js";
+import type { LoggingOptions } from "./runs/logging.js";
 
 /** How a forward pass computes: in float32, or with autocast in bfloat16 or float16. */
 export type Precision = "fp32" | "bf16" | "fp16";
 
 /** What every training can be told. */
-export interface TrainingOptions {
+export interface TrainingOptions extends LoggingOptions {
   /** `"cpu"`, `"cuda"` or `"cuda:N"`. Default: the first GPU, where there is one. */
   device?: string;
   /** Default: a random one, or that of the checkpoint that is resumed. */

@@ -167,7 +167,7 @@ export async function pretrain(options: PretrainOptions, hooks: PretrainHooks = 
 
         const bad = ranks.settle(loader.bad);
         const images = batch.indices.length * ranks.size;
-        recorder.step({ ...place, ...verdict, momentum: m, scale: scaler.getScale(), dataWaitMs: batch.waitMs }, images, bad);
+        recorder.step({ ...place, ...verdict, momentum: m, scale: scaler.getScale(), dataWaitMs: batch.waitMs }, images, bad, batch.views);
         lastLoss = verdict.loss;
         steps++;
         step++;

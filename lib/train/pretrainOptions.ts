@@ -7,6 +7,7 @@ import { AdamW, LARS, scaledLearningRate, type Optimizer } from "../optim/index.
 import type { Tensor } from "../torch/index.js";
 import { coresOfRank, deviceOfRank, requireDivisible } from "./ranks/share.js";
 import type { Position } from "./runs/checkpointFiles.js";
+import { resolveLogging } from "./runs/logging.js";
 import { requireStableFolder } from "./runs/resuming.js";
 import {
   OptionError, requireOneOf, requirePrecision, requireRange, requireWhole, resolveDevice, type Precision, type TrainingOptions,
@@ -201,6 +202,7 @@ export function resolveOptions(options: PretrainOptions) {
     knnEvery: options.knnEvery ?? null,
     knnData: options.knnData ?? null,
     knnImages: options.knnImages ?? null,
+    logging: resolveLogging(options),
   };
   const { threads, stopAfter, seed, patchSize, microBatch, precision, optimizer, betas, keep, keepEvery, knnEvery, knnData, knnImages } = given;
 

@@ -14,7 +14,7 @@ describe("upstream's flags", () => {
     expect(flagsOf(["DIR"])).toEqual({
       workers: 32, epochs: 90, startEpoch: 0, batchSize: 1024, learningRate: 0.1, momentum: 0.9, weightDecay: 0, printFreq: 10, resume: "",
       worldSize: -1, rank: -1, distUrl: "tcp://224.66.41.62:23456", distBackend: "nccl", distTimeout: 600, pretrained: "", cropMin: 0.08, featureMemory: 2,
-      maxBad: 0.01, saveInBackground: true,
+      maxBad: 0.01, logImages: 10, logHistograms: 1, saveInBackground: true,
     });
   });
 

@@ -5,6 +5,7 @@ import { AdamW, SGD, type FineTuningSchedule, type Optimizer } from "../../optim
 import {
   OptionError, requireOneOf, requirePrecision, requireRange, requireWhole, resolveDevice, type Precision, type TrainingOptions,
 } from "../options.js";
+import { resolveLogging } from "../runs/logging.js";
 import { requireStableFolder } from "../runs/resuming.js";
 import { parameterGroups } from "./parameterGroups.js";
 
@@ -148,6 +149,7 @@ export function resolveFinetuneOptions(options: FinetuneOptions) {
     resume: options.resume ?? null,
     saveInBackground: options.saveInBackground ?? true,
     stopAfter: options.stopAfter ?? null,
+    logging: resolveLogging(options),
   };
   check(given, options);
   return given;

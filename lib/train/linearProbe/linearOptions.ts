@@ -3,6 +3,7 @@ import { isArchitecture, UnknownArchitectureError, VisionTransformer, type Encod
 import { scaledLearningRate } from "../../optim/index.js";
 import type { ProcessGroup } from "../../distributed/index.js";
 import { coresOfRank, deviceOfRank, requireDivisible } from "../ranks/share.js";
+import { resolveLogging } from "../runs/logging.js";
 import { requireStableFolder } from "../runs/resuming.js";
 import { OptionError, requirePrecision, requireRange, requireWhole, resolveDevice, type Precision, type TrainingOptions } from "../options.js";
 
@@ -127,6 +128,7 @@ export function resolveLinearOptions(options: LinearProbeOptions) {
     saveInBackground: options.saveInBackground ?? true,
     stopAfter: options.stopAfter ?? null,
     worldSize: group?.size ?? 1,
+    logging: resolveLogging(options),
   };
   const { arch, images, shuffleBuffer, numClasses, numHeads, imageSize, seed, threads, stopAfter } = recipe;
   if (arch !== null && !isArchitecture(arch)) throw new UnknownArchitectureError(arch);

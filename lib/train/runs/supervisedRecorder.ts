@@ -1,15 +1,14 @@
-import { basename, join } from "node:path";
 import type { BadImage } from "../../data/index.js";
-import { RUN_LOG, RunLog, type EndEntry, type EvaluationEntry, type RunEntry, type StepEntry } from "../../report/index.js";
+import type { EvaluationEntry, RunEntry, StepEntry } from "../../report/index.js";
 import type { Module } from "../../nn/index.js";
 import * as torch from "../../torch/index.js";
 import type { Position } from "./checkpointFiles.js";
 import type { Evaluation } from "../evaluateClassifier.js";
-import { packageVersion, type StepFacts } from "./runRecorder.js";
-import { StopTime } from "./stopTime.js";
-import { SupervisedFolder, type SupervisedSave } from "./supervisedFolder.js";
-import { supervisedStateValue, type SupervisedLayout, type SupervisedStateValue, type SupervisedTrainee } from "./supervisedState.js";
+import type { Logging } from "./logging.js";
 import type { RunFacts } from "./ownPart.js";
+import { SupervisedFolder } from "./supervisedFolder.js";
+import { supervisedStateValue, type SupervisedLayout, type SupervisedStateValue, type SupervisedTrainee } from "./supervisedState.js";
+import { TrainingRecorder } from "./trainingRecorder.js";
 
 /** What a caller hears, and can say, while a training with labels runs. */
 export interface SupervisedHooks {
@@ -31,8 +30,8 @@ export interface SupervisedHooks {
 /** How a training with labels begins. */
 export interface SupervisedStart {
   facts: RunFacts;
-  /** All options, for the log. */
-  options: Record<string, unknown>;
+  /** All options, for the log, and who else hears of the training. */
+  options: Record<string, unknown> & { logging?: Logging };
   device: string;
   epochs: number;
   start: Position;
@@ -51,74 +50,24 @@ export interface SupervisedStart {
   further?(): Record<string, unknown>;
 }
 
-/** Keeps what a training with labels leaves behind, checkpoints and log in its folder, and tells whoever listens. */
-export class SupervisedRecorder {
+/** Records a training with labels. */
+export class SupervisedRecorder extends TrainingRecorder<Module, SupervisedHooks> {
   /** Highest acc@1 so far, in percent. */
   bestAcc1 = 0;
-  /** Path of the last checkpoint written, or null. */
-  checkpoint: string | null = null;
   /** Images of the validation part that could not be read. */
   readonly badEvaluated = new Map<number, BadImage>();
   #run: SupervisedStart | null = null;
   #trainee: SupervisedTrainee | null = null;
-  #log: RunLog | null = null;
-  #folder: SupervisedFolder | null = null;
-  #started = performance.now();
-  #stepEnded = performance.now();
-  #badImages = 0;
+  #saves: SupervisedFolder | null = null;
   #best = false;
-  readonly #stopTime: StopTime;
 
-  /** @param path folder of the run; null to write nothing */
-  constructor(private readonly path: string | null, private readonly hooks: SupervisedHooks) {
-    this.#stopTime = new StopTime((message) => path !== null && hooks.onWarning?.(message));
-  }
-
-  /** Seconds since `start`. */
-  get seconds(): number {
-    return (performance.now() - this.#started) / 1000;
-  }
-
-  /** Opens the log, in a folder that is made if need be, and tells the listener. The first step's time counts from here. */
+  /** Opens log and loggers, in a folder that is made if need be, and tells the listener. The first step's time counts from here. */
   async start(run: SupervisedStart, trainee: SupervisedTrainee): Promise<void> {
-    const { facts, start, options, device, epochs, resumedFrom } = run;
-    const { images, stepsPerEpoch } = facts;
     this.#run = run;
     this.#trainee = trainee;
     this.bestAcc1 = run.bestAcc1;
-    this.#badImages = run.knownBad;
-    const entry: RunEntry = {
-      kind: "run",
-      started: new Date().toISOString(),
-      options,
-      versions: { "moco-v3": packageVersion(), node: process.versions.node, libtorch: torch.version().libtorch },
-      device, images, epochs, stepsPerEpoch, firstStep: start.epoch * stepsPerEpoch + start.step, resumedFrom,
-    };
-    if (this.path !== null) {
-      this.#folder = await SupervisedFolder.open(this.path, { background: run.background });
-      this.#log = new RunLog(join(this.path, RUN_LOG));
-      this.#log.write(entry);
-    }
-    await this.hooks.onStart?.(entry, trainee.model);
-    this.#started = this.#stepEnded = performance.now();
-  }
-
-  /**
-   * @param images in the step's batch
-   * @param bad all images of the training part that could not be read so far
-   * @throws CheckpointSaveError of a checkpoint that could not be written meanwhile
-   */
-  step(facts: StepFacts, images: number, bad: readonly BadImage[]): void {
-    this.#folder?.check();
-    const now = performance.now();
-    const stepMs = now - this.#stepEnded;
-    this.#stepEnded = now;
-    const entry: StepEntry = { kind: "step", ...facts, imagesPerSecond: (1000 * images) / stepMs, stepMs };
-    this.#log?.write(entry);
-    this.hooks.onStep?.(entry);
-    this.#stopTime.step(stepMs - facts.dataWaitMs);
-    this.#tellBad(bad.slice(this.#badImages));
-    this.#badImages = bad.length;
+    if (this.folder !== null) this.#saves = await SupervisedFolder.open(this.folder, { background: run.background });
+    await this.begin({ ...run, logging: run.options.logging, network: trainee.model });
   }
 
   /**
@@ -132,11 +81,11 @@ export class SupervisedRecorder {
     this.#best = best;
     const entry: EvaluationEntry = { kind: "evaluation", epoch, acc1, acc5, loss, images, best };
     if (average !== null) entry.average = { acc1: average.acc1, acc5: average.acc5, loss: average.loss };
-    this.#log?.write(entry);
+    this.tell(entry);
     this.hooks.onEvaluation?.(entry);
-    this.#tellBad(bad.filter(({ index }) => !this.badEvaluated.has(index)));
+    this.tellBad(bad.filter(({ index }) => !this.badEvaluated.has(index)));
     for (const image of bad) this.badEvaluated.set(image.index, image);
-    this.#stepEnded = performance.now(); // no step's time
+    this.leaveOutTime();
     return entry;
   }
 
@@ -149,31 +98,29 @@ export class SupervisedRecorder {
   async save(position: Position, bad: readonly BadImage[]): Promise<void> {
     const best = this.#best;
     this.#best = false;
-    if (this.#folder === null) return;
-    await this.#log?.sync(); // what it tells up to here is as safe from a power cut as the checkpoint
+    if (this.#saves === null) return;
+    await this.syncLog();
     const value = this.#value(position, bad);
-    const steps = position.epoch * this.#run!.facts.stepsPerEpoch + position.step;
+    const steps = position.epoch * this.stepsPerEpoch + position.step;
     try {
-      await this.#folder.save({ ...value, ...this.#run!.further?.() }, best, (save) => this.#saved(steps, save));
+      await this.#saves.save({ ...value, ...this.#run!.further?.() }, best, (save) => this.tellSaved({ ...save, steps }));
     } finally {
       value.best_acc1.dispose();
       value.moco_v3_run.rng_state.dispose();
     }
-    this.#stepEnded = performance.now();
+    this.leaveOutTime();
   }
 
-  /** Waits until the last checkpoint is in place. @throws CheckpointSaveError if it could not be written */
-  async flush(): Promise<void> {
-    await this.#folder?.flush();
+  override async flush(): Promise<void> {
+    await this.#saves?.flush();
   }
 
-  end(reason: EndEntry["reason"], message?: string): void {
-    this.#log?.write({ kind: "end", reason, ...(message === undefined ? {} : { message }), seconds: this.seconds });
+  protected override checkSaves(): void {
+    this.#saves?.check();
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.#folder?.close();
-    this.#log?.close();
+  protected override async closeSaves(): Promise<void> {
+    await this.#saves?.close();
   }
 
   #value(position: Position, bad: readonly BadImage[]): SupervisedStateValue {
@@ -183,19 +130,5 @@ export class SupervisedRecorder {
     torch.keep(value.best_acc1);
     torch.keep(value.moco_v3_run.rng_state);
     return value;
-  }
-
-  #saved(steps: number, { path, stallMs, totalMs }: SupervisedSave): void {
-    this.checkpoint = path;
-    this.#log?.write({ kind: "checkpoint", file: basename(path), steps, stallMs, totalMs });
-    this.hooks.onCheckpoint?.(path);
-    this.#stopTime.saved(totalMs);
-  }
-
-  #tellBad(images: readonly BadImage[]): void {
-    for (const image of images) {
-      this.#log?.write({ kind: "badImage", path: image.name, reason: image.reason });
-      this.hooks.onBadImage?.(image);
-    }
   }
 }
