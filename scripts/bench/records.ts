@@ -50,13 +50,14 @@ export function withSections(page: string, results: readonly BenchmarkResult[]):
  * @returns the paths of the files
  */
 export async function recordResult(result: BenchmarkResult, warn: (message: string) => void): Promise<string[]> {
-  const path = saveResult(result); // first: what took minutes to measure is kept, whatever becomes of its chart
+  const paths = [saveResult(result), join(RESULTS, `${result.name}.md`)]; // first: what took minutes to measure is kept, whatever becomes of its chart
+  writeFileSync(paths[1]!, benchmarkPage(result));
   try {
-    return [path, ...(await redraw([result]))];
+    return [...new Set([...paths, ...(await redraw([result]))])];
   } catch (error) {
     if (!(error instanceof BenchmarkError)) throw error;
     warn(error.message);
-    return [path];
+    return paths;
   }
 }
 
