@@ -1,10 +1,14 @@
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, rmSync, statfsSync, statSync } from "node:fs";
+import { statfsSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { interleave } from "./interleave.js";
+import { withMeasuredFolder } from "./measuredFolder.js";
 import { BenchmarkError, peersOf, type Peer } from "./peer.js";
 import type { CheckpointRequest } from "./peers/checkpoint.js";
-import { describeRun, geometricMean, median, type BenchmarkOptions, type BenchmarkResult } from "./result.js";
+import { say } from "./progress.js";
+import { describeRun, type BenchmarkOptions, type BenchmarkResult } from "./result.js";
+import { geometricMean, median, pairedRatio } from "./spread.js";
 
 interface Recipe {
   arch: string;
@@ -60,7 +64,6 @@ export async function benchmarkCheckpoint(options: BenchmarkOptions): Promise<Be
   }
   const { threads } = options;
   const starters = peersOf("checkpoint", "torch", options);
-  const folder = mkdtempSync(join(parent, "moco-bench-"));
   const sides = ["ours", "torch"] as const;
   type Side = (typeof sides)[number];
   const start = (side: Side): Peer => starters[side]({ args: [JSON.stringify({ threads })], threads });
@@ -72,40 +75,35 @@ export async function benchmarkCheckpoint(options: BenchmarkOptions): Promise<Be
       peer.close();
     }
   };
-  const say = (text: string): void => void process.stderr.write(`${text}\n`);
 
-  try {
+  return withMeasuredFolder(options, async (folder) => {
     const path = join(folder, "checkpoint.pth.tar");
     await once("ours", { do: "make", arch, mlpDim, path });
     const fileBytes = statSync(path).size;
     say(`${arch} with AdamW's state: ${fileBytes} bytes`);
 
-    const loads = { ours: [] as LoadAnswer[], torch: [] as LoadAnswer[] };
-    for (let round = 0; round <= options.rounds; round++) {
-      for (const side of sides) {
-        const answer = await once<LoadAnswer>(side, { do: "load", path });
-        say(`load ${round}, ${side}: ${answer.seconds.toFixed(3)} s`);
-        if (round > 0) loads[side].push(answer); // the first puts the file into the page cache
-      }
-    }
+    // The warm-up puts the file into the page cache.
+    const loads = await interleave(sides, { rounds: options.rounds }, async (side, round) => {
+      const answer = await once<LoadAnswer>(side, { do: "load", path });
+      say(`load ${round || "warm-up"}, ${side}: ${answer.seconds.toFixed(3)} s`);
+      return answer;
+    });
 
-    const saves = { durable: { ours: [] as number[], torch: [] as number[] }, plain: { ours: [] as number[], torch: [] as number[] } };
+    let saves: Record<"durable" | "plain", Record<Side, number[]>>;
     const peers = { ours: start("ours"), torch: start("torch") };
     let stall: StallAnswer;
     try {
       for (const side of sides) await peers[side].ask(JSON.stringify({ do: "hold", path } satisfies CheckpointRequest));
-      for (let round = 0; round <= 2 * Math.ceil(options.rounds / 2); round++) {
-        for (const kind of ["durable", "plain"] as const) {
-          // A disk that was written to is slower for a while (three times here): each side goes first as often as the other.
-          for (const side of round % 2 === 0 ? sides : [...sides].reverse()) {
-            quietDisk();
-            const request: CheckpointRequest = { do: "save", path: join(folder, `${side}.pth.tar`), durable: kind === "durable" };
-            const { seconds } = await peers[side].ask<{ seconds: number }>(JSON.stringify(request));
-            say(`${kind} save ${round}, ${side}: ${seconds.toFixed(3)} s`);
-            if (round > 0) saves[kind][side].push(seconds);
-          }
-        }
-      }
+      const save = async (kind: string): Promise<Record<Side, number[]>> =>
+        // A disk that was written to is slower for a while (three times here): in an even number of rounds each side goes first as often as the other.
+        interleave(sides, { rounds: 2 * Math.ceil(options.rounds / 2) }, async (side, round) => {
+          quietDisk();
+          const request: CheckpointRequest = { do: "save", path: join(folder, `${side}.pth.tar`), durable: kind === "durable" };
+          const { seconds } = await peers[side].ask<{ seconds: number }>(JSON.stringify(request));
+          say(`${kind} save ${round || "warm-up"}, ${side}: ${seconds.toFixed(3)} s`);
+          return seconds;
+        });
+      saves = { durable: await save("durable"), plain: await save("plain") };
       peers.torch.close();
       quietDisk();
       const request: CheckpointRequest = { do: "stall", path: join(folder, "stall.pth.tar"), rounds: options.rounds };
@@ -114,11 +112,10 @@ export async function benchmarkCheckpoint(options: BenchmarkOptions): Promise<Be
       for (const side of sides) peers[side].close();
     }
 
-    const compare = (a: readonly number[], b: readonly number[]): number => median(a.map((each, i) => each / (b[i] as number)));
     const seconds = (side: Side): number[] => loads[side].map((answer) => answer.seconds);
     const memory = (side: Side): number => median(loads[side].map((answer) => answer.extraBytes)) / fileBytes;
     const ratios: Record<keyof typeof MEANINGS, number> = {
-      loadTime: compare(seconds("ours"), seconds("torch")),
+      loadTime: pairedRatio(seconds("ours"), seconds("torch")),
       loadExtraMemory: memory("ours"),
       loadExtraMemoryTorch: memory("torch"),
       saveTime: balanced(saves.durable.ours, saves.durable.torch),
@@ -129,9 +126,7 @@ export async function benchmarkCheckpoint(options: BenchmarkOptions): Promise<Be
     };
     const about = { arch, fileBytes, threads, rounds: options.rounds, pageCache: "warm" };
     return { ...describeRun("checkpoint", options.python, about), ratios, meanings: MEANINGS, raw: { loads, saves, stall } };
-  } finally {
-    rmSync(folder, { recursive: true });
-  }
+  });
 }
 
 /** Median over pairs of rounds, in which either side went first once, of the geometric mean of the ratios. */

@@ -1,14 +1,17 @@
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
-import { availableParallelism, tmpdir } from "node:os";
+import { existsSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import { join, resolve } from "node:path";
-import { fileURLToPath } from "node:url";
 import { megabytes } from "../../lib/cli/megabytes.js";
 import { viewRecipes } from "../../lib/data/index.js";
 import type { DataRequest, DataSettings, FilesAnswer, LoadAnswer, TrainAnswer, Training } from "./dataProtocol.js";
 import {
   flatness, mediansOf, perCpuSecond, perSecond, stageNames, stageRatios, thinned, throughputRatios, type Rounds, type Side,
 } from "./dataRatios.js";
+import { interleave } from "./interleave.js";
+import { withMeasuredFolder } from "./measuredFolder.js";
 import { BenchmarkError, coreForOne, peersOf, type Peer } from "./peer.js";
+import { originalPhotographs } from "./photographs.js";
+import { say } from "./progress.js";
 import { describeRun, median, type BenchmarkOptions, type BenchmarkResult } from "./result.js";
 
 interface Extent {
@@ -70,112 +73,102 @@ export async function benchmarkData(options: BenchmarkOptions): Promise<Benchmar
   const cores = availableParallelism();
   const core = coreForOne();
   const start = peersOf("data", "python", options);
-  const folder = mkdtempSync(join(options.dir ?? tmpdir(), "moco-bench-"));
-  const open = (side: Side, workers: number, only: number | null = null, operatorThreads = 1): Peer => {
-    const settings: DataSettings = { folder, recipes: viewRecipes(), imageSize, batch, workers, upstream };
-    return start[side]({ args: [JSON.stringify(settings)], threads: operatorThreads, core: only });
-  };
-  const peers: Peer[] = [];
-  const begin = (...how: Parameters<typeof open>): Peer => {
-    const peer = open(...how);
-    peers.push(peer);
-    return peer;
-  };
+  return withMeasuredFolder(options, async (folder) => {
+    const open = (side: Side, workers: number, only: number | null = null, operatorThreads = 1): Peer => {
+      const settings: DataSettings = { folder, recipes: viewRecipes(), imageSize, batch, workers, upstream };
+      return start[side]({ args: [JSON.stringify(settings)], threads: operatorThreads, core: only });
+    };
+    const peers: Peer[] = [];
+    const begin = (...how: Parameters<typeof open>): Peer => {
+      const peer = open(...how);
+      peers.push(peer);
+      return peer;
+    };
 
-  try {
-    const oneCore = { ours: begin("ours", 1, core), python: begin("python", 0, core) };
-    const files = await makeFiles(oneCore.python, extent.files);
-    say(`${extent.files} files of ${Math.round(files.meanBytes)} bytes on average`);
-    const allCores = { ours: begin("ours", cores), python: begin("python", cores) };
+    try {
+      const oneCore = { ours: begin("ours", 1, core), python: begin("python", 0, core) };
+      const make: DataRequest = { do: "make", photos: originalPhotographs(), files: extent.files };
+      const files = await oneCore.python.ask<FilesAnswer>(JSON.stringify(make));
+      say(`${extent.files} files of ${Math.round(files.meanBytes)} bytes on average`);
+      const allCores = { ours: begin("ours", cores), python: begin("python", cores) };
 
-    const rounds: Rounds = { oneCore: { ours: [], python: [] }, allCores: { ours: [], python: [] }, crops: [] };
-    for (let round = 0; round <= options.rounds; round++) {
-      const measure = async (what: string, peer: Peer, request: DataRequest, into: LoadAnswer[]): Promise<void> => {
-        const answer = await peer.ask<LoadAnswer>(JSON.stringify(request));
-        say(`${round} ${what}: ${perSecond(answer).toFixed(0)} images/s, ${perCpuSecond(answer).toFixed(0)} per second of CPU time`);
-        if (round > 0) into.push(answer); // the first warms up
+      const load = (side: Side, peer: Peer, images: number) => (epoch: number): [Peer, DataRequest] =>
+        [peer, { do: "load", images: images * extent.images[side], epoch, watchMemory: false }];
+      const measurements = {
+        oursOneCore: load("ours", oneCore.ours, 1), pythonOneCore: load("python", oneCore.python, 1),
+        crops: (epoch: number): [Peer, DataRequest] => [oneCore.ours, { do: "crops", images: extent.images.ours, epoch }],
+        oursAllCores: load("ours", allCores.ours, cores), pythonAllCores: load("python", allCores.python, cores),
       };
-      const inTurn = round % 2 === 0 ? sides : [...sides].reverse();
-      const load = (images: number): DataRequest => ({ do: "load", images, epoch: round, watchMemory: false });
-      for (const side of inTurn) await measure(`${side}, one core`, oneCore[side], load(extent.images[side]), rounds.oneCore[side]);
-      await measure("ours, one core, crops only", oneCore.ours, { do: "crops", images: extent.images.ours, epoch: round }, rounds.crops);
-      for (const side of inTurn) {
-        await measure(`${side}, ${cores} cores`, allCores[side], load(cores * extent.images[side]), rounds.allCores[side]);
+      const kinds = Object.keys(measurements) as (keyof typeof measurements)[];
+      const answers = await interleave(kinds, { rounds: options.rounds }, async (kind, round) => {
+        const [peer, request] = measurements[kind](round);
+        const answer = await peer.ask<LoadAnswer>(JSON.stringify(request));
+        say(`${round || "warm-up"} ${kind}: ${perSecond(answer).toFixed(0)} images/s, ${perCpuSecond(answer).toFixed(0)} per second of CPU time`);
+        return answer;
+      });
+      const rounds: Rounds = {
+        oneCore: { ours: answers.oursOneCore, python: answers.pythonOneCore }, allCores: { ours: answers.oursAllCores, python: answers.pythonAllCores },
+        crops: answers.crops,
+      };
+
+      const watched = {} as Record<Side, ReturnType<typeof flatness>>;
+      const memory = {} as Record<Side, LoadAnswer["memory"]>;
+      for (const side of sides) {
+        const request: DataRequest = { do: "load", images: extent.watched[side], epoch: options.rounds + 1, watchMemory: true };
+        memory[side] = (await allCores[side].ask<LoadAnswer>(JSON.stringify(request))).memory;
+        watched[side] = flatness(memory[side]);
+        const { peak, spread } = watched[side];
+        say(`${side}, memory: ${megabytes(peak)} at most, ${megabytes(spread)} more or less after the first quarter`);
       }
+      for (const peer of peers.splice(0)) peer.close();
+
+      const trainings: (Training & TrainAnswer & { waitShare: number })[] = [];
+      for (const each of extent.trainings) {
+        const training = { ...each, threads };
+        const peer = begin("ours", cores, null, threads);
+        const answer = await peer.ask<TrainAnswer>(JSON.stringify({ do: "train", ...training } satisfies DataRequest));
+        peer.close();
+        const waitShare = shareOfWait(answer);
+        say(`${each.encoder}: ${median(answer.stepMs).toFixed(0)} ms a step, ${(100 * waitShare).toFixed(2)} % of it waiting for images`);
+        trainings.push({ ...training, ...answer, waitShare });
+      }
+
+      const about = {
+        files: `${extent.files} of 500 x 375 pixels, JPEG quality 90, made by Pillow from two photographs`, meanBytes: files.meanBytes,
+        views: 2, imageSize, batch, cores, pinnedTo: core, operatorThreads: threads, rounds: options.rounds, pageCache: "warm",
+        imagesPerCore: extent.images, peer: upstream === null ? "torchvision and PIL" : "upstream's classes, torchvision and PIL",
+      };
+      const described = describeRun("data", options.python, about);
+      return {
+        ...described,
+        versions: { ...described.versions, ...files.versions },
+        ratios: {
+          ...throughputRatios(rounds, cores),
+          ...stageRatios(rounds),
+          peakMemory: watched.ours.peak / watched.python.peak,
+          memoryGrowth: watched.ours.growth,
+          memoryGrowthPython: watched.python.growth,
+          ...Object.fromEntries(trainings.map(({ encoder, waitShare }) => [`${encoder}DataWait`, waitShare])),
+        },
+        meanings: {
+          ...MEANINGS,
+          ...Object.fromEntries(trainings.map(({ encoder }) => [`${encoder}DataWait`, "of the time of a training step on the CPU, waited"])),
+        },
+        raw: {
+          medians: mediansOf(rounds),
+          memory: { ...watched, samples: { ours: thinned(memory.ours), python: thinned(memory.python) } },
+          trainings,
+          rounds,
+        },
+      };
+    } finally {
+      for (const peer of peers) peer.close();
     }
-
-    const watched = {} as Record<Side, ReturnType<typeof flatness>>;
-    const memory = {} as Record<Side, LoadAnswer["memory"]>;
-    for (const side of sides) {
-      const request: DataRequest = { do: "load", images: extent.watched[side], epoch: options.rounds + 1, watchMemory: true };
-      memory[side] = (await allCores[side].ask<LoadAnswer>(JSON.stringify(request))).memory;
-      watched[side] = flatness(memory[side]);
-      const { peak, spread } = watched[side];
-      say(`${side}, memory: ${megabytes(peak)} at most, ${megabytes(spread)} more or less after the first quarter`);
-    }
-    for (const peer of peers.splice(0)) peer.close();
-
-    const trainings: (Training & TrainAnswer & { waitShare: number })[] = [];
-    for (const each of extent.trainings) {
-      const training = { ...each, threads };
-      const peer = begin("ours", cores, null, threads);
-      const answer = await peer.ask<TrainAnswer>(JSON.stringify({ do: "train", ...training } satisfies DataRequest));
-      peer.close();
-      const waitShare = shareOfWait(answer);
-      say(`${each.encoder}: ${median(answer.stepMs).toFixed(0)} ms a step, ${(100 * waitShare).toFixed(2)} % of it waiting for images`);
-      trainings.push({ ...training, ...answer, waitShare });
-    }
-
-    const about = {
-      files: `${extent.files} of 500 x 375 pixels, JPEG quality 90, made by Pillow from two photographs`, meanBytes: files.meanBytes,
-      views: 2, imageSize, batch, cores, pinnedTo: core, operatorThreads: threads, rounds: options.rounds, pageCache: "warm",
-      imagesPerCore: extent.images, peer: upstream === null ? "torchvision and PIL" : "upstream's classes, torchvision and PIL",
-    };
-    const described = describeRun("data", options.python, about);
-    return {
-      ...described,
-      versions: { ...described.versions, ...files.versions },
-      ratios: {
-        ...throughputRatios(rounds, cores),
-        ...stageRatios(rounds),
-        peakMemory: watched.ours.peak / watched.python.peak,
-        memoryGrowth: watched.ours.growth,
-        memoryGrowthPython: watched.python.growth,
-        ...Object.fromEntries(trainings.map(({ encoder, waitShare }) => [`${encoder}DataWait`, waitShare])),
-      },
-      meanings: {
-        ...MEANINGS,
-        ...Object.fromEntries(trainings.map(({ encoder }) => [`${encoder}DataWait`, "of the time of a training step on the CPU, waited"])),
-      },
-      raw: {
-        medians: mediansOf(rounds),
-        memory: { ...watched, samples: { ours: thinned(memory.ours), python: thinned(memory.python) } },
-        trainings,
-        rounds,
-      },
-    };
-  } finally {
-    for (const peer of peers) peer.close();
-    rmSync(folder, { recursive: true });
-  }
-}
-
-
-/** Has Python make the JPEGs, from the two photographs among the tests' fixtures. */
-function makeFiles(python: Peer, files: number): Promise<FilesAnswer> {
-  const folder = fileURLToPath(new URL("../../../test/fixtures/augment/files/", import.meta.url));
-  const photos = ["china.jpg", "flower.jpg"].map((name) => join(folder, name));
-  const missing = photos.find((path) => !existsSync(path));
-  if (missing !== undefined) throw new BenchmarkError(`data: there is no ${missing}; run the benchmark in a checkout of the repository`);
-  return python.ask(JSON.stringify({ do: "make", photos, files } satisfies DataRequest));
+  });
 }
 
 /** Of the time of all steps but the first, which nothing could be prepared for. */
 function shareOfWait({ stepMs, waitMs }: TrainAnswer): number {
   const sum = (values: readonly number[]): number => values.slice(1).reduce((total, value) => total + value, 0);
   return sum(waitMs) / sum(stepMs);
-}
-
-function say(text: string): void {
-  process.stderr.write(`${text}\n`);
 }

@@ -1,6 +1,6 @@
 // From what was measured to the figures of the data benchmark.
 import type { LoadAnswer, Stages } from "./dataProtocol.js";
-import { median } from "./result.js";
+import { median } from "./spread.js";
 
 export type Side = "ours" | "python";
 

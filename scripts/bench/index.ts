@@ -6,8 +6,9 @@ type Benchmark = (options: BenchmarkOptions) => Promise<BenchmarkResult>;
 export const benchmarks: Readonly<Record<string, Benchmark>> = {
   checkpoint: async (options) => (await import("./checkpoint.js")).benchmarkCheckpoint(options),
   data: async (options) => (await import("./data.js")).benchmarkData(options),
-  "micro-batch": async (options) => (await import("./microBatch.js")).benchmarkMicroBatch(options),
   distributed: async (options) => (await import("./distributed.js")).benchmarkDistributed(options),
+  end2end: async (options) => (await import("./end2end.js")).benchmarkEndToEnd(options),
+  "micro-batch": async (options) => (await import("./microBatch.js")).benchmarkMicroBatch(options),
   ops: async (options) => (await import("./ops.js")).benchmarkOperators(options),
   plan: async (options) => (await import("./plan.js")).benchmarkPlan(options),
   scale: async (options) => (await import("./scale.js")).benchmarkScale(options),
@@ -16,4 +17,4 @@ export const benchmarks: Readonly<Record<string, Benchmark>> = {
   "step-gpu": async (options) => (await import("./stepGpu.js")).benchmarkStepGpu(options),
   watch: async (options) => (await import("./watch.js")).benchmarkWatch(options),
 };
-export { saveResult } from "./result.js";
+export { recordResult } from "./records.js";

@@ -1,13 +1,16 @@
 import { spawn } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { childEnvironment } from "../../lib/config.js";
 import { readRunLog } from "../../lib/report/index.js";
 import { writeEmoji } from "../compare/emojiFolder.js";
+import { withMeasuredFolder } from "./measuredFolder.js";
 import { makePhotographs } from "./photographs.js";
 import { BenchmarkError, Peer } from "./peer.js";
+import { processMemory } from "./processMemory.js";
+import { say } from "./progress.js";
+import { recordedResult } from "./records.js";
 import type { CompareAnswer, MicroBatchRequest, StepAnswer } from "./microBatchProtocol.js";
 import { describeRun, median, type BenchmarkOptions, type BenchmarkResult } from "./result.js";
 
@@ -61,14 +64,9 @@ export async function benchmarkMicroBatch(options: BenchmarkOptions): Promise<Be
     result.raw[part] = { date: result.date, ...(raw as object) };
   }
   // Read at the end: a part may take an hour, and another process may have measured others meanwhile.
-  const before = options.only === undefined ? null : previous();
+  const before = options.only === undefined ? null : recordedResult("micro-batch");
   if (before !== null) for (const field of ["ratios", "meanings", "raw"] as const) result[field] = { ...before[field], ...result[field] } as never;
   return result;
-}
-
-function previous(): BenchmarkResult | null {
-  const path = "benchmarks/results/micro-batch.json";
-  return existsSync(path) ? (JSON.parse(readFileSync(path, "utf8")) as BenchmarkResult) : null;
 }
 
 /** Peak memory and time of a step, each size in a process of its own. */
@@ -110,8 +108,7 @@ async function measureEquality({ imageSize, equality }: Extent, { threads }: Ben
 
 /** How far chunks lead from the whole batch where BatchNorm takes statistics from a chunk at a time, on the demo's emoji. */
 async function measureBatchNorm({ batchNorm: { archs, pictures, trained: moments, ...sizes } }: Extent, { threads, dir }: BenchmarkOptions): Promise<Measured> {
-  const folder = mkdtempSync(join(dir ?? tmpdir(), "moco-bench-"));
-  try {
+  return withMeasuredFolder({ dir }, async (folder) => {
     await writeEmoji(folder, { count: pictures });
     const raw: (CompareAnswer & { arch: string; trained: number })[] = [];
     const ratios: Record<string, number> = {};
@@ -132,16 +129,13 @@ async function measureBatchNorm({ batchNorm: { archs, pictures, trained: moments
       }
     }
     return { ratios, meanings, raw: { ...sizes, pictures, measured: raw } };
-  } finally {
-    rmSync(folder, { recursive: true });
-  }
+  });
 }
 
 /** `moco pretrain` itself: one step of a large batch from JPEGs, while the next batch is made. */
 async function measureLarge({ imageSize, large }: Extent, { threads, dir }: BenchmarkOptions): Promise<Measured> {
   const { batch, chunk, files, limitGB } = large;
-  const folder = mkdtempSync(join(dir ?? tmpdir(), "moco-bench-"));
-  try {
+  return withMeasuredFolder({ dir }, async (folder) => {
     mkdirSync(join(folder, "photographs"));
     const names = await makePhotographs(join(folder, "photographs"), files);
     // Two batches' worth, so that the second is being made during the first one's step, as in a long training.
@@ -162,9 +156,7 @@ async function measureLarge({ imageSize, large }: Extent, { threads, dir }: Benc
       meanings: { [`batch${batch}PeakMemory`]: `of ${limitGB} GB, for a step of ${batch} images in chunks of ${chunk}` },
       raw: { command: `moco pretrain photographs.txt ${flags.join(" ")}`, images: `${files} JPEGs of 500 x 375 pixels`, imageSize, ...large, threads, peakBytes, seconds, step },
     };
-  } finally {
-    rmSync(folder, { recursive: true });
-  }
+  });
 }
 
 /** Runs `moco pretrain`, with an eye on the largest resident size that the system counts for it. */
@@ -175,7 +167,7 @@ async function watched(words: readonly string[]): Promise<{ seconds: number; pea
   let peakBytes = 0;
   const look = (): void => {
     try {
-      peakBytes = Number(/VmHWM:\s+(\d+) kB/.exec(readFileSync(`/proc/${child.pid}/status`, "utf8"))?.[1] ?? peakBytes / 1024) * 1024;
+      peakBytes = processMemory(child.pid!).peak || peakBytes; // a process that is ending has none
     } catch {
       // It has ended; what was seen last counts.
     }
@@ -200,7 +192,3 @@ async function ask<T>(request: MicroBatchRequest): Promise<{ answer: T; peakByte
 }
 
 const gigabytes = (bytes: number): string => `${(bytes / 1e9).toFixed(2)} GB`;
-
-function say(text: string): void {
-  process.stderr.write(`${text}\n`);
-}

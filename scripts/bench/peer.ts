@@ -3,12 +3,11 @@ import { readFileSync } from "node:fs";
 import { createInterface, type Interface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { childEnvironment } from "../../lib/config.js";
+import { BenchmarkError } from "./benchmarkError.js";
+import { processMemory } from "./processMemory.js";
 import { torchFolder, type BenchmarkOptions } from "./result.js";
 
-/** A measured program failed or could not be started. */
-export class BenchmarkError extends Error {
-  override readonly name = "BenchmarkError";
-}
+export { BenchmarkError };
 
 /**
  * One side of a comparison: a process that does one measurement for each line on its standard input and answers with a line of JSON. Both
@@ -46,8 +45,7 @@ export class Peer {
 
   /** Largest resident size so far, in bytes (Linux). */
   peakMemory(): number {
-    const status = readFileSync(`/proc/${this.#process.pid}/status`, "utf8");
-    return Number(/VmHWM:\s+(\d+) kB/.exec(status)?.[1] ?? NaN) * 1024;
+    return processMemory(this.#process.pid!).peak;
   }
 
   close(): void {
@@ -72,15 +70,18 @@ type Starter = (how: PeerStart) => Peer;
  * What starts the two sides of a benchmark: `peers/NAME.js` in Node.js and `peers/NAME.py` in Python, both on that Python's libtorch.
  *
  * @param peer what the Python side is called
+ * @param program our side's program, where several benchmarks share one
  */
-export function peersOf<Name extends string>(benchmark: string, peer: Name, { python }: BenchmarkOptions): Record<"ours" | Name, Starter> {
+export function peersOf<Name extends string>(
+  benchmark: string, peer: Name, { python }: Pick<BenchmarkOptions, "python">, program = benchmark,
+): Record<"ours" | Name, Starter> {
   const libtorch = torchFolder(python);
   const starter = (name: string, program: readonly string[]): Starter => ({ args = [], threads, core = null }) => {
     const pinning = core === null ? [] : ["taskset", "--cpu-list", String(core)];
     const [command, ...words] = [...pinning, ...program, ...args] as [string, ...string[]];
     return new Peer(name, command, words, { LIBTORCH: libtorch, OMP_NUM_THREADS: String(threads) });
   };
-  const ours = fileURLToPath(new URL(`./peers/${benchmark}.js`, import.meta.url));
+  const ours = fileURLToPath(new URL(`./peers/${program}.js`, import.meta.url));
   const theirs = fileURLToPath(new URL(`../../../scripts/bench/peers/${benchmark}.py`, import.meta.url));
   return { ours: starter("ours", [process.execPath, ours]), [peer]: starter(peer, [python, theirs]) } as Record<"ours" | Name, Starter>;
 }

@@ -5,15 +5,25 @@ import sharp from "sharp";
 import { BenchmarkError } from "./peer.js";
 
 /**
+ * The two photographs among the tests' fixtures, that all others are parts of.
+ *
+ * @throws {BenchmarkError} where they are not, in an installed package
+ */
+export function originalPhotographs(): string[] {
+  const fixtures = fileURLToPath(new URL("../../../test/fixtures/augment/files/", import.meta.url));
+  const photographs = ["china.jpg", "flower.jpg"].map((name) => join(fixtures, name));
+  const missing = photographs.find((path) => !existsSync(path));
+  if (missing !== undefined) throw new BenchmarkError(`there is no ${missing}; run the benchmark in a checkout of the repository`);
+  return photographs;
+}
+
+/**
  * Writes JPEGs of ImageNet's usual size, 500 x 375 pixels, each another part of one of two photographs among the tests' fixtures.
  *
  * @returns their names
  */
 export async function makePhotographs(folder: string, count: number): Promise<string[]> {
-  const fixtures = fileURLToPath(new URL("../../../test/fixtures/augment/files/", import.meta.url));
-  const photographs = ["china.jpg", "flower.jpg"].map((name) => join(fixtures, name));
-  const missing = photographs.find((path) => !existsSync(path));
-  if (missing !== undefined) throw new BenchmarkError(`there is no ${missing}; run the benchmark in a checkout of the repository`);
+  const photographs = originalPhotographs();
   const sizes = await Promise.all(photographs.map((path) => sharp(path).metadata()));
   const names: string[] = [];
   for (let i = 0; i < count; i++) {

@@ -16,7 +16,7 @@ import { describeRun, median, type BenchmarkOptions, type BenchmarkResult } from
 const TRIED = [2, 4];
 const PREDICTED = { vit_small: [8, 16, 32], vit_base: [8, 16], vit_conv_small: [8, 16, 32], resnet50: [8, 16, 32] } as const;
 
-interface Row {
+export interface Row {
   arch: string;
   batch: number;
   bytes: { predicted: number; measured: number };

@@ -1,5 +1,4 @@
 import { execFileSync } from "node:child_process";
-import { mkdirSync, writeFileSync } from "node:fs";
 import { arch, cpus, platform, release, totalmem } from "node:os";
 import { version as libtorchVersion } from "../../lib/torch/index.js";
 
@@ -7,7 +6,7 @@ import { version as libtorchVersion } from "../../lib/torch/index.js";
 export interface BenchmarkResult {
   name: string;
   date: string;
-  machine: { cpu: string; cores: number; memoryGiB: number; system: string; capability: string; gpu?: string; gpuMemoryGiB?: number };
+  machine: { cpu: string; cores: number; memoryGiB: number; system: string; capability: string; gpu?: string; gpuMemoryGiB?: number; matrixProductTflops?: number };
   versions: Record<string, string>;
   settings: Record<string, unknown>;
   ratios: Record<string, number>;
@@ -24,23 +23,21 @@ export interface BenchmarkOptions {
   threads: number;
   rounds: number;
   quick: boolean;
-  /** Of step-gpu: architectures, or architectures and batches such as `vit_small:256`; of micro-batch: parts; separated by commas. Default: all. */
+  /**
+   * Of step, end2end and plan: architectures; of step-gpu: also with batches, such as `vit_small:256`; of micro-batch: parts; separated by commas.
+   * Default: all.
+   */
   only?: string;
-  /** Of step-gpu: also beside `torch.compile`. Default true. */
+  /** Of step and step-gpu: also beside `torch.compile`. Default true. */
   compile?: boolean;
+  /** Of end2end: where the network is trained, `cpu` or `cuda`. Default `cpu`. */
+  device?: string;
   /** Where a benchmark that writes files makes a temporary folder; the system's place for such files unless given. */
   dir?: string;
 }
 
-export function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  return sorted.length % 2 ? (sorted[middle] as number) : ((sorted[middle - 1] as number) + (sorted[middle] as number)) / 2;
-}
-
-export function geometricMean(values: readonly number[]): number {
-  return Math.exp(values.reduce((sum, value) => sum + Math.log(value), 0) / values.length);
-}
+export { saveResult } from "./saveResult.js";
+export { geometricMean, median } from "./spread.js";
 
 /** @param python the peer's interpreter, where there is one */
 export function describeRun(
@@ -76,12 +73,4 @@ function pythonVersion(python: string): string {
 export function torchFolder(python: string): string {
   const code = "import importlib.util as u, os; print(os.path.dirname(u.find_spec('torch').origin))";
   return execFileSync(python, ["-c", code], { encoding: "utf8" }).trim();
-}
-
-/** Writes benchmarks/results/NAME.json of the working folder. */
-export function saveResult(result: { name: string }): string {
-  mkdirSync("benchmarks/results", { recursive: true });
-  const path = `benchmarks/results/${result.name}.json`;
-  writeFileSync(path, `${JSON.stringify(result, null, 2)}\n`);
-  return path;
 }

@@ -1,6 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { setFlagsFromString } from "node:v8";
@@ -9,6 +8,8 @@ import { Sampler } from "../../lib/data/index.js";
 import { dealShards } from "../../lib/data/shards/dealShards.js";
 import { TarIndex } from "../../lib/data/shards/tarIndex.js";
 import { Store } from "../../lib/distributed/index.js";
+import { withMeasuredFolder } from "./measuredFolder.js";
+import { say } from "./progress.js";
 import { describeRun, type BenchmarkOptions, type BenchmarkResult } from "./result.js";
 import { writeShardIndex } from "./shardIndex.js";
 
@@ -21,8 +22,7 @@ const MEMBERS = 4_000;
  * count alone would make: 1 is as derived.
  */
 export async function benchmarkScale({ quick, dir }: BenchmarkOptions): Promise<BenchmarkResult> {
-  const folder = mkdtempSync(join(dir ?? tmpdir(), "moco-scale-"));
-  try {
+  return withMeasuredFolder({ dir }, async (folder) => {
     const orders = [];
     for (const images of quick ? [1e6] : [1e7, 1e8]) orders.push(await measureOrder(images));
     const shards = [];
@@ -38,9 +38,7 @@ export async function benchmarkScale({ quick, dir }: BenchmarkOptions): Promise<
       meanings: { orderBytesPerImage: "x 4 bytes an image", indexBytesPerShard: "kB of memory a shard" },
       raw: { orders, shards, headers, stores },
     };
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
-  }
+  });
 }
 
 /** JavaScript's objects and arrays that are in use, what nobody holds any more taken out. */
@@ -127,6 +125,6 @@ async function measureStore(clients: number) {
 }
 
 function report<T extends object>(what: string, figures: T): T {
-  process.stderr.write(`${what} ${JSON.stringify(figures)}\n`);
+  say(`${what} ${JSON.stringify(figures)}`);
   return figures;
 }

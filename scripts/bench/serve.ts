@@ -1,5 +1,3 @@
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import { setTimeout as wait } from "node:timers/promises";
@@ -7,6 +5,8 @@ import { writeCheckpoint } from "../../lib/checkpoint/index.js";
 import { createModel, encoderFromStateDict, VisionTransformer } from "../../lib/models/index.js";
 import { Embedder } from "../../lib/train/embedder/embedder.js";
 import { FeatureExtractor } from "../../lib/train/features.js";
+import { withMeasuredFolder } from "./measuredFolder.js";
+import { say } from "./progress.js";
 import { describeRun, median, type BenchmarkOptions, type BenchmarkResult } from "./result.js";
 import { ExampleServer, loadServer, writePictures, type LoadResult } from "./serveLoad.js";
 
@@ -27,9 +27,7 @@ const MEANINGS = {
  */
 export async function benchmarkServe(options: BenchmarkOptions): Promise<BenchmarkResult> {
   const extent = options.quick ? QUICK : FULL;
-  const folder = mkdtempSync(join(options.dir ?? tmpdir(), "moco-bench-"));
-  const say = (text: string): void => void process.stderr.write(`${text}\n`);
-  try {
+  return withMeasuredFolder(options, async (folder) => {
     const checkpoint = join(folder, "encoder.pth");
     using model = new VisionTransformer(encoder);
     await writeCheckpoint(checkpoint, { state_dict: model.stateDict(), moco_v3_run: { num_heads: encoder.numHeads } });
@@ -59,9 +57,7 @@ export async function benchmarkServe(options: BenchmarkOptions): Promise<Benchma
       meanings: MEANINGS,
       raw: { latencies, long, eventLoop: loop },
     };
-  } finally {
-    rmSync(folder, { recursive: true });
-  }
+  });
 }
 
 interface Delay {

@@ -1,55 +1,85 @@
-import { BenchmarkError, peersOf } from "./peer.js";
-import { describeRun, median, type BenchmarkOptions, type BenchmarkResult } from "./result.js";
+import { interleave } from "./interleave.js";
+import { BenchmarkError, peersOf, type Peer } from "./peer.js";
+import { gflopPerImage, recipeOf, type StepsAnswer, type StepsRequest, type TrainingSettings } from "./pretrainingProtocol.js";
+import { say } from "./progress.js";
+import { describeRun, type BenchmarkOptions, type BenchmarkResult } from "./result.js";
+import { median, pairedRatio } from "./spread.js";
 
-interface Recipe {
-  arch: string;
-  optimizer: "adamw" | "lars";
-  stopGradConv1: boolean;
-}
+const networks = ["vit_small", "resnet50", "vit_conv_small"] as const;
+/** Beside `torch.compile` too, which takes a minute or two to compile. */
+const compiledNetworks: readonly string[] = ["vit_small", "resnet50"];
 
-const recipes: readonly Recipe[] = [
-  { arch: "vit_small", optimizer: "adamw", stopGradConv1: true },
-  { arch: "resnet50", optimizer: "lars", stopGradConv1: false },
-];
+type Side = "ours" | "upstream" | "tuned" | "compiled";
 
-interface Answer {
-  seconds: number;
-  loss: number;
-}
+const MEANINGS: Record<string, string> = {
+  Time: "x upstream's time of a step",
+  PeakMemory: "x upstream's peak memory",
+  TimeOverTuned: "x the time of the same recipe written for speed in PyTorch",
+  PeakMemoryOverTuned: "x that one's peak memory",
+  TimeOverCompiled: "x that one's time with torch.compile",
+  PeakMemoryOverCompiled: "x that one's peak memory with torch.compile",
+  Mfu: "of the matrix product's FLOP/s",
+};
 
 /**
- * A whole training step (two views, momentum update, loss, backward, optimiser) of ours against upstream's own classes, on the same libtorch
- * with the same number of threads, alternating.
+ * A whole training step on the CPU in float32, with synthetic views: the loop of `moco pretrain` with all that belongs to it, against upstream's own
+ * classes, and against the same recipe written for speed in PyTorch, eager and compiled. All on the same libtorch with the same number of threads, in turn.
  */
 export async function benchmarkStep(options: BenchmarkOptions): Promise<BenchmarkResult> {
-  if (!options.upstream) throw new BenchmarkError("step: give a checkout of facebookresearch/moco-v3 with --upstream DIR");
-  const batch = options.quick ? 4 : 16;
-  const { threads } = options;
-  const start = peersOf("step", "upstream", options);
+  const { upstream, threads, rounds } = options;
+  if (upstream === undefined) throw new BenchmarkError("step: give a checkout of facebookresearch/moco-v3 with --upstream DIR");
+  const [batch, imageSize] = options.quick ? [4, 64] : [16, 224];
+  const chosen = chosenNetworks(options);
   const ratios: Record<string, number> = {};
+  const meanings: Record<string, string> = {};
   const raw: Record<string, unknown> = {};
-  for (const recipe of recipes) {
-    const settings = JSON.stringify({ ...recipe, batch, imageSize: 224, threads });
-    const ours = start.ours({ args: [settings], threads });
-    const upstream = start.upstream({ args: [settings, options.upstream], threads });
+  const start = peersOf("step", "python", options, "pretraining");
+  let matrixProductTflops = NaN;
+  for (const arch of chosen) {
+    const settings: TrainingSettings = {
+      ...recipeOf(arch), batch, imageSize: arch.startsWith("vit") ? 224 : imageSize, mlpDim: 4096, device: "cpu", precision: "fp32", threads, workers: 1,
+      folder: null,
+    };
+    const python = (side: Side): Peer => start.python({ args: [side, JSON.stringify(settings), upstream], threads });
+    const isCompiled = options.compile !== false && (options.only !== undefined || compiledNetworks.includes(arch));
+    const peers: Partial<Record<Side, Peer>> = { ours: start.ours({ args: [JSON.stringify(settings)], threads }), upstream: python("upstream"), tuned: python("tuned") };
+    if (isCompiled) peers.compiled = python("compiled");
+    const sides = Object.keys(peers) as Side[];
     try {
-      const seconds = { ours: [] as number[], upstream: [] as number[] };
-      for (let round = 0; round <= options.rounds; round++) {
-        const mine = await ours.ask<Answer>("step");
-        const theirs = await upstream.ask<Answer>("step");
-        process.stderr.write(`${recipe.arch} ${round}: ours ${mine.seconds.toFixed(3)} s, upstream ${theirs.seconds.toFixed(3)} s\n`);
-        if (round === 0) continue; // warm-up
-        seconds.ours.push(mine.seconds);
-        seconds.upstream.push(theirs.seconds);
+      if (Number.isNaN(matrixProductTflops)) {
+        matrixProductTflops = (await peers.tuned!.ask<{ tflops: number }>(JSON.stringify({ product: true }))).tflops;
+        say(`float32 matrix product: ${(1000 * matrixProductTflops).toFixed(0)} GFLOP/s`);
       }
-      const peakBytes = { ours: ours.peakMemory(), upstream: upstream.peakMemory() };
-      ratios[`${recipe.arch}Time`] = median(seconds.ours.map((each, i) => each / (seconds.upstream[i] as number)));
-      ratios[`${recipe.arch}PeakMemory`] = peakBytes.ours / peakBytes.upstream;
-      raw[recipe.arch] = { seconds, peakBytes };
+      const request: StepsRequest = { views: "synthetic", steps: 1 };
+      const answers = await interleave(sides, { rounds }, async (side, round) => {
+        const answer = await peers[side]!.ask<StepsAnswer>(JSON.stringify(request));
+        say(`${arch} ${round || "warm-up"}, ${side}: ${answer.seconds.toFixed(3)} s, ${(answer.peakBytes / 1e9).toFixed(2)} GB`);
+        return answer;
+      });
+      const seconds = (side: Side): number[] => answers[side].map((answer) => answer.seconds);
+      const peak = (side: Side): number => answers[side].at(-1)!.peakBytes;
+      const note = (kind: keyof typeof MEANINGS, value: number): void => {
+        ratios[`${arch}${kind}`] = value;
+        meanings[`${arch}${kind}`] = MEANINGS[kind]!;
+      };
+      for (const [side, suffix] of [["upstream", ""], ["tuned", "OverTuned"], ["compiled", "OverCompiled"]] as const) {
+        if (!sides.includes(side)) continue;
+        note(`Time${suffix}`, pairedRatio(seconds("ours"), seconds(side)));
+        note(`PeakMemory${suffix}`, peak("ours") / peak(side));
+      }
+      const gflop = gflopPerImage[arch];
+      if (gflop !== undefined && settings.imageSize === 224) note("Mfu", (batch * gflop) / 1000 / median(seconds("ours")) / matrixProductTflops);
+      const each = <T>(make: (side: Side) => T): Record<string, T> => Object.fromEntries(sides.map((side) => [side, make(side)]));
+      raw[arch] = { seconds: each(seconds), peakBytes: each(peak) };
     } finally {
-      ours.close();
-      upstream.close();
+      for (const side of sides) peers[side]!.close();
     }
   }
-  return { ...describeRun("step", options.python, { batch, imageSize: 224, threads, recipes }), ratios, raw };
+  const described = describeRun("step", options.python, { batch, imageSize, threads, rounds, recipes: chosen.map(recipeOf), gflopPerImage });
+  return { ...described, machine: { ...described.machine, matrixProductTflops }, ratios, meanings, raw };
+}
+
+function chosenNetworks({ only, quick }: BenchmarkOptions): readonly string[] {
+  if (only !== undefined) return only.split(",");
+  return quick ? ["resnet18"] : networks;
 }

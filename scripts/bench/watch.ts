@@ -7,7 +7,10 @@ import { roundSignals } from "../../lib/train/stability/roundSignals.js";
 import { SignalReader } from "../../lib/train/stability/signalReader.js";
 import { SpikeDetector } from "../../lib/train/stability/spikeDetector.js";
 import { TroubleFinder } from "../../lib/train/stability/troubles.js";
+import { interleave } from "./interleave.js";
+import { say } from "./progress.js";
 import { describeRun, median, type BenchmarkOptions, type BenchmarkResult } from "./result.js";
+import { pairedRatio } from "./spread.js";
 
 interface Setup {
   arch: string;
@@ -42,28 +45,30 @@ export async function benchmarkWatch(options: BenchmarkOptions): Promise<Benchma
   const meanings: Record<string, string> = {};
   for (const setup of options.quick ? quickSetups : setups) {
     const name = `${setup.arch}Batch${setup.batch}`;
-    const measured = measure(setup, options.rounds);
+    const measured = await measure(setup, options.rounds);
     const step = median(measured.seconds.without);
     const { watching, distance, remembering } = measured.parts;
     ratios[`${name}Share`] = (watching + distance / DISTANCE_EVERY) / step;
     ratios[`${name}RememberShare`] = remembering / step;
-    ratios[`${name}Time`] = median(measured.seconds.with.map((each, i) => each / measured.seconds.without[i]!));
+    ratios[`${name}Time`] = pairedRatio(measured.seconds.with, measured.seconds.without);
     meanings[`${name}Share`] = "of a step, for the signals";
     meanings[`${name}RememberShare`] = "of a step, for the copy of the momentum encoder that a refused step is put back from";
     meanings[`${name}Time`] = "x the step without";
     raw[name] = measured;
-    process.stderr.write(`${name}: ${JSON.stringify(ratios)}\n`);
+    say(`${name}: ${JSON.stringify(ratios)}`);
     await new Promise(setImmediate);
   }
   return { ...describeRun("watch", null, { imageSize: 224, threads: options.threads, rounds: options.rounds }), ratios, meanings, raw };
 }
 
-/** Seconds of steps and of the parts of watching, and how many operators it calls. */
-function measure({ arch, batch }: Setup, rounds: number): {
+interface Measured {
   seconds: { with: number[]; without: number[] };
   parts: { watching: number; distance: number; remembering: number };
   operators: { step: number; watching: number; distance: number };
-} {
+}
+
+/** Seconds of steps and of the parts of watching, and how many operators it calls. */
+async function measure({ arch, batch }: Setup, rounds: number): Promise<Measured> {
   torch.manualSeed(0);
   const isVit = arch.startsWith("vit");
   const temperature = isVit ? 0.2 : 1;
@@ -90,13 +95,7 @@ function measure({ arch, batch }: Setup, rounds: number): {
     return (performance.now() - start) / 1000;
   };
   try {
-    const seconds = { with: [] as number[], without: [] as number[] };
-    for (let round = 0; round <= rounds; round++) {
-      const pair = { with: step(true), without: step(false) };
-      if (round === 0) continue; // warm-up
-      seconds.with.push(pair.with);
-      seconds.without.push(pair.without);
-    }
+    const seconds = await interleave(["with", "without"], { rounds }, (side) => step(side === "with"));
     return { seconds, ...watch.parts(guard, views, batch, step) };
   } finally {
     watch.dispose();
@@ -125,7 +124,7 @@ class Watching {
   }
 
   /** The parts by themselves, with gradients and features as in a step. */
-  parts(guard: FiniteGuard, views: readonly [Tensor, Tensor], batch: number, step: (watched: boolean) => number): Omit<ReturnType<typeof measure>, "seconds"> {
+  parts(guard: FiniteGuard, views: readonly [Tensor, Tensor], batch: number, step: (watched: boolean) => number): Omit<Measured, "seconds"> {
     const { reader, moco } = this;
     const dim = 256;
     const place = { step: 0, epoch: 0, stepInEpoch: 0, lr: 1e-4 };

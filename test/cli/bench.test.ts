@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, rm } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
@@ -61,3 +61,18 @@ test("data refuses an upstream that is none", async () => {
   expect(ratios.loadExtraMemory).toBeLessThan(1.25);
   expect(await readdir(folder)).toEqual([]);
 }, 300_000);
+
+test("chart draws the recorded results of a folder anew, as a page and a picture each", async () => {
+  const results = join(folder, "benchmarks", "results");
+  await mkdir(results, { recursive: true });
+  const ops = {
+    name: "ops", date: "2026-01-02", machine: { cpu: "A", cores: 4, memoryGiB: 8, system: "linux", capability: "AVX2" },
+    versions: { node: "20", libtorch: "2.11.0" }, settings: {}, ratios: { add: 0.5, geometricMean: 0.5 }, raw: { ours: [{ add: 1 }], python: [{ add: 2 }] },
+  };
+  await writeFile(join(results, "ops.json"), JSON.stringify(ops));
+  const { code, stdout } = await startMoco(["bench", "chart"], { cwd: folder });
+  expect({ code, stdout }).toEqual({ code: 0, stdout: "written to benchmarks/results/ops.md\nwritten to benchmarks/results/ops.svg\n" });
+  expect(await readFile(join(results, "ops.md"), "utf8")).toContain("| add | 1.00 | 2.00 | 0.50 |");
+  expect(await readFile(join(results, "ops.svg"), "utf8")).toMatch(/^<svg role="img"/);
+  await rm(join(folder, "benchmarks"), { recursive: true });
+});

@@ -1,5 +1,5 @@
 // Our side of the checkpoint benchmark: each line of input is one request in JSON.
-import { readFileSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import { open, unlink } from "node:fs/promises";
 import { createInterface } from "node:readline";
 import { addPrefix, BackgroundWriter, disposeTensors, readCheckpoint, writeCheckpoint } from "../../../lib/checkpoint/index.js";
@@ -8,6 +8,7 @@ import { createMoCo } from "../../../lib/moco/index.js";
 import { AdamW } from "../../../lib/optim/index.js";
 import * as torch from "../../../lib/torch/index.js";
 import type { StallAnswer } from "../checkpoint.js";
+import { processMemory } from "../processMemory.js";
 
 /** What a process is asked to measure. */
 export type CheckpointRequest =
@@ -31,13 +32,6 @@ async function make(arch: string, mlpDim: number, path: string): Promise<void> {
   await writeCheckpoint(path, {
     epoch: 1, arch, state_dict: addPrefix(moco.stateDict()), optimizer: optimizer.stateDict(), scaler: {},
   });
-}
-
-/** Largest and present resident size in bytes (Linux). */
-function memory(): { peak: number; now: number } {
-  const status = readFileSync("/proc/self/status", "utf8");
-  const bytes = (name: string): number => Number(new RegExp(`${name}:\\s+(\\d+) kB`).exec(status)?.[1]) * 1024;
-  return { peak: bytes("VmHWM"), now: bytes("VmRSS") };
 }
 
 /** Sets the largest resident size back to the present one. */
@@ -116,11 +110,11 @@ async function answer(request: CheckpointRequest): Promise<Record<string, unknow
       return { seconds: seconds() };
     case "load": {
       forgetPeak();
-      const before = memory().now;
+      const before = processMemory("self").now;
       const begun = performance.now();
       const value = await readCheckpoint(request.path);
       const took = (performance.now() - begun) / 1000;
-      const extraBytes = memory().peak - before;
+      const extraBytes = processMemory("self").peak - before;
       disposeTensors(value);
       return { seconds: took, extraBytes };
     }

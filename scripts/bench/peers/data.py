@@ -95,7 +95,7 @@ def open_loader(settings):
     loader = DataLoader(
         images, settings["batch"], sampler=sampler, num_workers=workers, drop_last=True,
         collate_fn=Timed("normalise", default_collate), persistent_workers=workers > 0,
-        multiprocessing_context="fork" if workers > 0 else None,
+        multiprocessing_context="fork" if workers > 0 else None, pin_memory=settings.get("device", "cpu").startswith("cuda"),
     )
     return loader, sampler
 
