@@ -18,6 +18,7 @@ export interface PretrainFlags extends Omit<TrainingFlags, "precision"> {
   imageSize: number;
   patchSize?: number;
   augment: "cpu" | "gpu";
+  cudaGraph: "auto" | "on" | "off";
   images?: number;
   shuffleBuffer?: number;
   saveEvery: SaveInterval;
@@ -73,6 +74,8 @@ export function addPretrainFlags(command: Command): Command {
     shared.precision("of the forward pass (default: fp16 on a GPU, as upstream, fp32 on the CPU); fp64: to compare trainings")
       .choices(["fp32", "bf16", "fp16", "fp64"]),
     shared.deterministic(),
+    flag("--cuda-graph <when>", "launch a step as one CUDA graph: the same numbers, sooner where a step has few images; auto: where it can be")
+      .choices(["auto", "on", "off"]).default("off"),
     whole("--image-size <pixels>", "side of the square views", 1).default(224),
     whole("--patch-size <pixels>", "side of a ViT's patches (default: 16)", 1),
     whole("--micro-batch <n>", "encode so many images at once: less memory, 1/4 to 1/3 more time, a ViT's gradients the same", 1),
@@ -146,6 +149,7 @@ export function toPretrainOptions(data: string, flags: PretrainFlags): PretrainO
     maxBad: flags.maxBad,
     exif: flags.exif,
     augment: flags.augment,
+    cudaGraph: flags.cudaGraph,
     images: flags.images,
     shuffleBuffer: flags.shuffleBuffer,
     resume: flags.resume === "" ? undefined : flags.resume,

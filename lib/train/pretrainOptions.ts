@@ -6,6 +6,7 @@ import type { Module } from "../nn/index.js";
 import { AdamW, LARS, scaledLearningRate, type Optimizer } from "../optim/index.js";
 import type { Tensor } from "../torch/index.js";
 import { coresOfRank, deviceOfRank, requireDivisible } from "./ranks/share.js";
+import { graphChoices, requireRecordable, type CudaGraph } from "./graphs/stepRecorder.js";
 import type { Position } from "./runs/checkpointFiles.js";
 import { requireStableFolder } from "./runs/resuming.js";
 import {
@@ -92,6 +93,12 @@ export interface PretrainOptions extends TrainingOptions {
    * drift apart by roundings; the CPU always repeats itself. Default false.
    */
   deterministic?: boolean;
+  /**
+   * Launch forward and backward pass of a step as one CUDA graph, recorded after three steps: the same numbers in less time where a step has
+   * few images. `"auto"`: where the steps can be recorded, which takes one GPU and no `microBatch`; `"on"`: an error where they cannot.
+   * Default `"off"`.
+   */
+  cudaGraph?: CudaGraph;
 
   /**
    * A checkpoint of ours or of upstream's to go on from, or the folder of a run for its latest. With `autoResume` it is what the run begins
@@ -183,6 +190,7 @@ export function resolveOptions(options: PretrainOptions) {
     worldSize: group?.size ?? 1,
     cacheImages: options.cacheImages ?? false,
     maxBad: options.maxBad ?? 0.01,
+    cudaGraph: options.cudaGraph ?? ("off" as const),
     out: options.out ?? null,
     autoResume: options.autoResume ?? false,
     resume: options.resume ?? null,
@@ -222,6 +230,8 @@ export function resolveOptions(options: PretrainOptions) {
   requireRange("momentum", given.momentum, 0, 1 - Number.EPSILON);
   for (const beta of betas) requireRange("betas", beta, 0, 1 - Number.EPSILON);
   requireOneOf("optimizer", optimizer, ["lars", "adamw"]);
+  requireOneOf("cudaGraph", given.cudaGraph, graphChoices);
+  requireRecordable(given);
   requireOneOf("augment", given.augment, ["cpu", "gpu"]);
   if (betas.length !== 2) throw new OptionError(`betas has ${betas.length} values; give two decay rates, such as [0.9, 0.999]`);
   if (patchSize !== null && typeof encoder === "string" && !encoder.startsWith("vit")) {
