@@ -28,6 +28,8 @@ export interface BenchmarkOptions {
   only?: string;
   /** Of step-gpu: also beside `torch.compile`. Default true. */
   compile?: boolean;
+  /** Of step-gpu: sides, such as `ours,compiled`. Default: all. */
+  sides?: string;
   /** Where a benchmark that writes files makes a temporary folder; the system's place for such files unless given. */
   dir?: string;
 }
