@@ -41,6 +41,9 @@ try {
   execFileSync("tar", ["-C", stage, "-cf", archive, "-I", "xz -T0 -3", "moco"], { stdio: ["ignore", "inherit", "inherit"] });
   const digest = createHash("sha256").update(readFileSync(archive)).digest("hex");
   writeFileSync(join(folder, "unpack.sh"), unpackScript(builtFor()));
+  if (!existsSync(join(root, "build/Release/moco_cuda.node"))) {
+    console.error(`note: without the addon for CUDA graphs and NCCL; build it before, with: LIBTORCH=${builtFor().root} npx moco setup --cuda`);
+  }
   console.log(`${archive}: ${(readFileSync(archive).length / 2 ** 20).toFixed(1)} MiB, SHA-256 ${digest}`);
 } finally {
   rmSync(stage, { recursive: true, force: true });

@@ -5,6 +5,7 @@ import { deviceOf, flag, fraction, notNegative, number, positive, requireRestart
 /** Parsed flags of `moco pretrain`, under commander's names. */
 export interface PretrainFlags extends Omit<TrainingFlags, "precision"> {
   precision?: PretrainOptions["precision"];
+  tf32?: boolean;
   mocoDim: number;
   mocoMlpDim: number;
   mocoM: number;
@@ -71,8 +72,9 @@ export function addPretrainFlags(command: Command): Command {
     shared.autoResume(),
     shared.requeueSignal(),
     shared.device(),
-    shared.precision("of the forward pass (default: fp16 on a GPU, as upstream, fp32 on the CPU); fp64: to compare trainings")
-      .choices(["fp32", "bf16", "fp16", "fp64"]),
+    shared.precision("of the forward pass (default: fp16 on a GPU, as upstream, fp32 on the CPU); auto: the fastest; fp64: to compare trainings")
+      .choices(["auto", "fp32", "bf16", "fp16", "fp64"]),
+    flag("--tf32", "round float32 to TF32 in a GPU's matrix products: faster with --precision fp32"),
     shared.deterministic(),
     flag("--cuda-graph <when>", "launch a step as one CUDA graph: the same numbers, sooner where a step has few images; auto: where it can be")
       .choices(["auto", "on", "off"]).default("off"),
@@ -142,6 +144,7 @@ export function toPretrainOptions(data: string, flags: PretrainFlags): PretrainO
     cropMin: flags.cropMin,
     device: deviceOf(flags),
     precision: flags.precision,
+    tf32: flags.tf32,
     deterministic: flags.deterministic,
     seed: flags.seed,
     threads: flags.threads,

@@ -6,6 +6,8 @@ import { DeviceUnavailableError } from "./errors.js";
 export interface BackendFlags {
   /** Let matrix products and convolutions of float32 on a GPU round their inputs to TF32's 10 bits. libtorch's default: convolutions only. */
   tf32?: boolean;
+  /** The same of matrix products alone. libtorch's default: off. */
+  tf32Products?: boolean;
   /** Let cuDNN try its algorithms for each new size of a convolution and keep the fastest. Which one wins may differ from run to run. */
   cudnnBenchmark?: boolean;
   /**

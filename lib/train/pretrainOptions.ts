@@ -10,7 +10,7 @@ import { graphChoices, requireRecordable, type CudaGraph } from "./graphs/stepRe
 import type { Position } from "./runs/checkpointFiles.js";
 import { requireStableFolder } from "./runs/resuming.js";
 import {
-  OptionError, requireOneOf, requirePrecision, requireRange, requireWhole, resolveDevice, type Precision, type TrainingOptions,
+  fastestPrecision, OptionError, requireOneOf, requirePrecision, requireRange, requireWhole, resolveDevice, type Precision, type TrainingOptions,
 } from "./options.js";
 import { spikeAnswers, type OnSpike } from "./stability/spikePolicy.js";
 
@@ -85,9 +85,11 @@ export interface PretrainOptions extends TrainingOptions {
 
   /**
    * Default: float16 on a GPU, as upstream, and float32 on the CPU. `"fp64"` holds the weights in float64, too: slow, and so exact that runs of
-   * any number of processes can be compared.
+   * any number of processes can be compared. `"auto"`: the fastest on this device for this architecture, see {@link fastestPrecision}.
    */
-  precision?: Precision | "fp64";
+  precision?: Precision | "fp64" | "auto";
+  /** Let matrix products of float32 on a GPU round to TF32's 10 bits; convolutions do in any case. Default false. */
+  tf32?: boolean;
   /**
    * Only kernels that give the same bits in each run. Without it the same seed gives on a GPU the same images and crops, but weights that
    * drift apart by roundings; the CPU always repeats itself. Default false.
@@ -155,9 +157,10 @@ export function resolveOptions(options: PretrainOptions) {
   const { encoder = "resnet50", batchSize = 4096, baseLr = 0.6, group } = options;
   const device = resolveDevice(options.device ?? deviceOfRank(group));
   const cores = coresOfRank(group);
+  const arch = options.arch ?? (typeof encoder === "string" ? encoder : "custom");
   const given = {
     encoder,
-    arch: options.arch ?? (typeof encoder === "string" ? encoder : "custom"),
+    arch,
     imageSize: options.imageSize ?? 224,
     patchSize: options.patchSize ?? null,
     stopGradConv1: options.stopGradConv1 ?? false,
@@ -181,7 +184,8 @@ export function resolveOptions(options: PretrainOptions) {
     exif: options.exif ?? false,
     augment: options.augment ?? ("cpu" as const),
     device,
-    precision: options.precision ?? (device === "cpu" ? "fp32" : "fp16"),
+    precision: options.precision === "auto" ? fastestPrecision(arch, device) : (options.precision ?? (device === "cpu" ? "fp32" : "fp16")),
+    tf32: options.tf32 ?? false,
     deterministic: options.deterministic ?? false,
     seed: options.seed ?? null,
     threads: options.threads ?? (group === undefined ? null : cores),
@@ -269,6 +273,7 @@ export function trainingFacts(recipe: Recipe, encoder: Encoder): Record<string, 
   // What is not asked for stays out, so that a checkpoint from before there was such an option does not differ.
   const { clipGrad, onSpike, spikeRatio, rollbackSteps } = recipe;
   const stability = {
+    tf32: recipe.tf32 || undefined,
     clipGrad: clipGrad ?? undefined,
     ...(onSpike === "warn" ? {} : { onSpike, spikeRatio, ...(onSpike === "rollback" ? { rollbackSteps } : {}) }),
   };
