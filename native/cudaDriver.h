@@ -1,5 +1,6 @@
-// The few functions of CUDA's driver that kernels and device properties need. The driver's interface
-// is stable, and opened by name: no header and no library of CUDA is needed to build this.
+// The few functions of CUDA's driver that kernels and device properties need. The driver's
+// interface is stable, and opened by name: no header and no library of CUDA is needed to build
+// this.
 #pragma once
 
 #include <cstddef>

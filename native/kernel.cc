@@ -173,14 +173,13 @@ napi_value loadKernel(napi_env env, napi_callback_info info) {
     const CudaDriver::Context context(driver, device);
     auto kernel = std::make_unique<Kernel>(Kernel{nullptr, nullptr, device});
     driver.check(driver.moduleLoadData(&kernel->module, image), "cuModuleLoadData");
-    const int status =
-        driver.moduleGetFunction(&kernel->function, kernel->module, name.c_str());
+    const int status = driver.moduleGetFunction(&kernel->function, kernel->module, name.c_str());
     if (status != 0) driver.moduleUnload(kernel->module);
     driver.check(status, "cuModuleGetFunction");
     napi_value result;
     napi_create_external(
-        env, kernel.release(), [](napi_env, void* data, void*) { delete static_cast<Kernel*>(data); },
-        nullptr, &result);
+        env, kernel.release(),
+        [](napi_env, void* data, void*) { delete static_cast<Kernel*>(data); }, nullptr, &result);
     return result;
   });
 }
