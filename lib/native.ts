@@ -79,6 +79,13 @@ export interface Native {
   synchronizeEvent(event: number): void;
   destroyEvent(event: number): void;
   recordStream(slot: number, stream: number): void;
+  // Kernels compiled at run time, and what a GPU is (kernel.cc)
+  kernelCompiler(path: string, builtins: string): number[];
+  compileKernel(path: string, name: string, source: string, options: readonly string[]): ArrayBuffer | string;
+  deviceProperties(index: number): [name: string, ...numbers: number[]];
+  loadKernel(image: ArrayBuffer, name: string, device: number): unknown;
+  unloadKernel(kernel: unknown): void;
+  launchKernel(kernel: unknown, extent: readonly number[], sharedBytes: number, kinds: readonly string[], values: readonly number[]): void;
   // Stores, process groups, collectives (distributed.cc, syncBatchNorm.cc, gradientReducer.cc)
   openStore(host: string, port: number, serve: boolean, timeoutMs: number): Promise<[store: number, port: number]>;
   prefixStore(store: number, prefix: string): number;

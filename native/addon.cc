@@ -1,4 +1,5 @@
 #include "environment.h"
+#include "kernel.h"
 
 NAPI_MODULE_INIT() {
   auto* environment = new moco::Environment();
@@ -16,5 +17,6 @@ NAPI_MODULE_INIT() {
   moco::registerWatchdog(env, exports);
   moco::registerReducer(env, exports);
   moco::registerSyncBatchNorm(env, exports);
+  moco::registerKernel(env, exports);
   return exports;
 }

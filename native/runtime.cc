@@ -51,6 +51,8 @@ napi_value setBackendFlag(napi_env env, napi_callback_info info) {
     if (name == "tf32") {
       context.setAllowTF32CuBLAS(on);
       context.setAllowTF32CuDNN(on);
+    } else if (name == "tf32Products") {
+      context.setAllowTF32CuBLAS(on);
     } else if (name == "cudnnBenchmark") {
       context.setBenchmarkCuDNN(on);
     } else if (name == "deterministic") {

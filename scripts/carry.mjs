@@ -7,7 +7,7 @@
 // LIBTORCH; `moco ...` runs then, and with --tests `npm run test:gpu`'s tests do: node --experimental-vm-modules node_modules/jest/bin/jest.js dist/test/gpu
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { copyFileSync, cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { chmodSync, copyFileSync, cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -35,12 +35,16 @@ try {
   mkdirSync(at("bin"));
   copyFileSync(realpathSync(process.execPath), at("bin", "node"));
   symlinkSync("../dist/lib/cli/main.js", at("bin", "moco"));
+  chmodSync(at("dist/lib/cli/main.js"), 0o755); // the compiler leaves it without, and npm, which would mend that, has no part in this
   for (const path of more) cpSync(path, at("with", basename(path)), { recursive: true, filter: (each) => !/\.git(\/|$)/.test(each) });
   mkdirSync(folder, { recursive: true });
   const archive = join(folder, "moco.tar.xz");
   execFileSync("tar", ["-C", stage, "-cf", archive, "-I", "xz -T0 -3", "moco"], { stdio: ["ignore", "inherit", "inherit"] });
   const digest = createHash("sha256").update(readFileSync(archive)).digest("hex");
   writeFileSync(join(folder, "unpack.sh"), unpackScript(builtFor()));
+  if (!existsSync(join(root, "build/Release/moco_cuda.node"))) {
+    console.error(`note: without the addon for CUDA graphs and NCCL; build it before, with: LIBTORCH=${builtFor().root} npx moco setup --cuda`);
+  }
   console.log(`${archive}: ${(readFileSync(archive).length / 2 ** 20).toFixed(1)} MiB, SHA-256 ${digest}`);
 } finally {
   rmSync(stage, { recursive: true, force: true });
@@ -51,7 +55,10 @@ function packages(left, extra) {
   const { dependencies } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
   const found = new Set();
   const visit = (name, from) => {
-    const place = [join(from, "node_modules", name), join("node_modules", name)].find((each) => existsSync(join(root, each, "package.json")));
+    // As Node.js looks for it: beside the package that needs it, then beside that one's, and so on.
+    const beside = [...from.matchAll(/\/node_modules\/|$/g)].map(({ index }) => from.slice(0, index)).reverse();
+    const places = [...new Set([from, ...beside, ""])].map((each) => join(each, "node_modules", name));
+    const place = places.find((each) => existsSync(join(root, each, "package.json")));
     if (place === undefined || found.has(place)) return; // an optional one, for another platform
     found.add(place);
     const needs = JSON.parse(readFileSync(join(root, place, "package.json"), "utf8"));

@@ -15,6 +15,7 @@ interface Flags {
   only?: string;
   compile: boolean;
   device: string;
+  sides?: string;
   dir?: string;
   json?: boolean;
 }
@@ -29,10 +30,11 @@ export function register(program: Command): void {
     .option("--upstream <dir>", "checkout of facebookresearch/moco-v3 (step; data, end2end and step-gpu where given); its Python also needs torchvision and, but for data, timm 0.4.9")
     .addOption(new Option("--threads <n>", "threads of one operator").argParser(wholeFrom(1, 1024)).default(2))
     .addOption(new Option("--rounds <n>", "measurements of each side").argParser(wholeFrom(1, 1000)).default(5))
-    .option("--dir <dir>", "where measured files are written and removed again (checkpoint: 6 GB, data: 15 MB); default: the system's temporary folder")
+    .option("--dir <dir>", "where measured files are written and removed again (checkpoint: 6 GB, data: 15 MB); default: the system's temporary folder. Of step-gpu: where rows are kept for the next run; default: build/step-gpu")
     .option("--only <list>", "of step, end2end and plan: architectures; of step-gpu: also with batches, such as vit_small:256; of micro-batch: step, equality, batch-norm, large; separated by commas")
     .option("--no-compile", "of step and step-gpu: not beside torch.compile, which takes minutes")
     .option("--device <device>", "of end2end: where the network is trained, cpu or cuda", "cpu")
+    .option("--sides <list>", "of step-gpu: what is measured, of ours, oursGraph, oursNchw, oursOtherPrecision, oursDeterministic, upstream, tuned, tunedNchw, compiled")
     .option("--quick", "a small batch or model, to see that it runs")
     .option("--json", "print the whole result as JSON instead of writing benchmarks/results/NAME.json, its table NAME.md and its chart NAME.svg")
     .addHelpText("after", "\nExample:\n  $ moco bench step --python venv/bin/python --upstream ../moco-v3")

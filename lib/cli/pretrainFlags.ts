@@ -6,6 +6,7 @@ import { deviceOf, flag, fraction, notNegative, number, positive, requireRestart
 /** Parsed flags of `moco pretrain`, under commander's names. */
 export interface PretrainFlags extends Omit<TrainingFlags, "precision">, LoggerFlags {
   precision?: PretrainOptions["precision"];
+  tf32?: boolean;
   mocoDim: number;
   mocoMlpDim: number;
   mocoM: number;
@@ -19,6 +20,7 @@ export interface PretrainFlags extends Omit<TrainingFlags, "precision">, LoggerF
   imageSize: number;
   patchSize?: number;
   augment: "cpu" | "gpu";
+  cudaGraph: "auto" | "on" | "off";
   images?: number;
   shuffleBuffer?: number;
   saveEvery: SaveInterval;
@@ -71,9 +73,12 @@ export function addPretrainFlags(command: Command): Command {
     shared.autoResume(),
     shared.requeueSignal(),
     shared.device(),
-    shared.precision("of the forward pass (default: fp16 on a GPU, as upstream, fp32 on the CPU); fp64: to compare trainings")
-      .choices(["fp32", "bf16", "fp16", "fp64"]),
+    shared.precision("of the forward pass (default: fp16 on a GPU, as upstream, fp32 on the CPU); auto: the fastest; fp64: to compare trainings")
+      .choices(["auto", "fp32", "bf16", "fp16", "fp64"]),
+    flag("--tf32", "round float32 to TF32 in a GPU's matrix products: faster with --precision fp32"),
     shared.deterministic(),
+    flag("--cuda-graph <when>", "launch a step as one CUDA graph: the same numbers, sooner where a step has few images; auto: where it can be")
+      .choices(["auto", "on", "off"]).default("off"),
     whole("--image-size <pixels>", "side of the square views", 1).default(224),
     whole("--patch-size <pixels>", "side of a ViT's patches (default: 16)", 1),
     whole("--micro-batch <n>", "encode so many images at once: less memory, 1/4 to 1/3 more time, a ViT's gradients the same", 1),
@@ -141,6 +146,7 @@ export function toPretrainOptions(data: string, flags: PretrainFlags): PretrainO
     cropMin: flags.cropMin,
     device: deviceOf(flags),
     precision: flags.precision,
+    tf32: flags.tf32,
     deterministic: flags.deterministic,
     seed: flags.seed,
     threads: flags.threads,
@@ -148,6 +154,7 @@ export function toPretrainOptions(data: string, flags: PretrainFlags): PretrainO
     maxBad: flags.maxBad,
     exif: flags.exif,
     augment: flags.augment,
+    cudaGraph: flags.cudaGraph,
     images: flags.images,
     shuffleBuffer: flags.shuffleBuffer,
     resume: flags.resume === "" ? undefined : flags.resume,

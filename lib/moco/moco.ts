@@ -89,13 +89,18 @@ export class MoCo extends Module<[x1: Tensor, x2: Tensor, momentum: number]> {
   forward(x1: Tensor, x2: Tensor, momentum: number): Tensor {
     const views: Views = [x1, x2];
     this.requireViews(views, momentum);
-    const patchTokens = this.sharedPatchTokens(views);
-
-    const queries = this.queries(views, patchTokens); // each [N, dim]
     this.updateMomentumEncoder(momentum); // towards the base weights as they are before this step
-    const keys = this.keys(views, patchTokens); // each [N, dim]
+    return this.loss(views);
+  }
 
-    return this.contrast(queries, keys);
+  /** The symmetric loss with both encoders as they are. */
+  loss(views: Views): Tensor {
+    return torch.scope(() => {
+      const patchTokens = this.sharedPatchTokens(views);
+      const queries = this.queries(views, patchTokens); // each [N, dim]
+      const keys = this.keys(views, patchTokens); // each [N, dim]
+      return this.contrast(queries, keys);
+    });
   }
 
   /** Base encoder, projector and predictor: the two views' queries, each `[N, dim]`. */

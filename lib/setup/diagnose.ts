@@ -5,6 +5,7 @@ import { type Config, readConfig } from "../config.js";
 import { CUDA_ADDON, isAddonFresh, programVersion } from "./buildAddon.js";
 import { findCudaHeaders, wantsCudaAddon } from "./cudaHeaders.js";
 import { SetupError } from "./errors.js";
+import { findNvrtc } from "./findNvrtc.js";
 import { findLibtorch, type LibtorchLocation } from "./findLibtorch.js";
 import { checkGpus, lookForGpus, type GpuTrial } from "./gpus.js";
 import { installCommand } from "./installCommand.js";
@@ -41,7 +42,7 @@ export function diagnose(config: Config = readConfig()): Diagnosis {
     location ? ok("libtorch", `${location.build} at ${location.root} (${describeSource(location)})`) : (libtorch as Check),
     checkAddon(location, fresh),
     checkDevices(config),
-    ...(location && (wantsCudaAddon(config) || existsSync(cudaAddonFile)) ? [checkCudaAddon(config, location)] : []),
+    ...(location && (wantsCudaAddon(config) || existsSync(cudaAddonFile)) ? [checkCudaAddon(config, location), checkKernelCompiler(config, location)] : []),
     ok("cache", config.cache),
     checkPython(config, location !== null),
     checkTool("compiler", ["c++", "g++", "clang++"], fresh),
@@ -97,6 +98,13 @@ export function checkCudaAddon(config: Config, location: LibtorchLocation, trial
   const headers = findCudaHeaders(config, location);
   const found = `${without}: not built${"lacking" in headers ? `, as CUDA's headers cannot be used: ${headers.lacking}` : ""}`;
   return { name: "cuda addon", status: "optional", found, fix: "npx moco setup --cuda" };
+}
+
+/** The compiler of kernels of one's own. */
+export function checkKernelCompiler(config: Config, location: LibtorchLocation): Check {
+  const nvrtc = findNvrtc(config, location);
+  if (nvrtc !== null) return ok("kernel compiler", nvrtc);
+  return { name: "kernel compiler", status: "optional", found: "NVRTC was not found beside libtorch: no kernels of one's own", fix: "npx moco setup --cuda" };
 }
 
 const cudaAddonFile = join(packageRoot, "build", "Release", CUDA_ADDON);

@@ -10,6 +10,7 @@ export * from "./errors.js";
 export { hasCudaHeaders } from "./cudaHeaders.js";
 export { fetchCudaHeaders } from "./fetchCudaHeaders.js";
 export { fetchLibtorch, type FetchOptions } from "./fetchLibtorch.js";
+export { fetchNvrtc } from "./fetchNvrtc.js";
 export { findLibtorch, type LibtorchLocation } from "./findLibtorch.js";
 export type { GpuTrial } from "./gpus.js";
 export { installArchive } from "./installArchive.js";

@@ -44,6 +44,11 @@ export function headerWheels({ cpu, cuda }: PlatformWheels): Wheel[] {
   return [...cpu, ...cuda].filter(({ project }) => /^nvidia-(cuda-(runtime|crt|cccl)|nccl-cu\d+)$/.test(project));
 }
 
+/** Of a platform's wheels, the one with the compiler of kernels; none where libtorch is published without CUDA. */
+export function nvrtcWheels({ cuda }: PlatformWheels): Wheel[] {
+  return cuda.filter(({ project }) => project === "nvidia-cuda-nvrtc");
+}
+
 /** The pinned wheel with this file name, on any platform. */
 export function pinnedWheel(file: string): Wheel | null {
   const all = Object.values(PLATFORMS).flatMap((each) => [...each.cpu, ...each.cuda, each.clangFormat]);

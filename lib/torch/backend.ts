@@ -1,10 +1,13 @@
 import { native } from "../native.js";
 import { parseDevice } from "./device.js";
+import { DeviceUnavailableError } from "./errors.js";
 
 /** How libtorch chooses kernels; what is left out stays as it is. */
 export interface BackendFlags {
   /** Let matrix products and convolutions of float32 on a GPU round their inputs to TF32's 10 bits. libtorch's default: convolutions only. */
   tf32?: boolean;
+  /** The same of matrix products alone. libtorch's default: off. */
+  tf32Products?: boolean;
   /** Let cuDNN try its algorithms for each new size of a convolution and keep the fastest. Which one wins may differ from run to run. */
   cudnnBenchmark?: boolean;
   /**
@@ -52,6 +55,40 @@ export function resetPeakDeviceMemory(device: string): void {
 export function releaseDeviceMemory(device: string): void {
   requireOwnMemory("releaseDeviceMemory", device);
   native.releaseDeviceMemory(device);
+}
+
+/** What a GPU is. */
+export interface DeviceProperties {
+  /** Among those that libtorch sees. */
+  index: number;
+  name: string;
+  memoryBytes: number;
+  /** Compute capability: 9 for Hopper, 8.6 for some of Ampere. */
+  capability: number;
+  multiprocessors: number;
+  /** The most shared memory that a block can have. */
+  sharedBytes: number;
+  /** Of its second-level cache. */
+  cacheBytes: number;
+  /** Whether it computes in bfloat16 itself, as GPUs do from Ampere on. */
+  bfloat16: boolean;
+}
+
+/**
+ * What the driver tells of a GPU.
+ *
+ * @param device `"cuda"` for the first one
+ * @throws {DeviceUnavailableError} without it
+ */
+export function deviceProperties(device: string): DeviceProperties {
+  const { type, index } = parseDevice(device);
+  const count = native.cudaDeviceCount();
+  if (type !== 1) throw new TypeError(`deviceProperties: ${device} is no GPU of NVIDIA's; give "cuda" or "cuda:N"`);
+  const number = Math.max(0, index);
+  if (number >= count) throw new DeviceUnavailableError(device, "cuda", count);
+  const [name, memoryBytes, major, minor, multiprocessors, sharedBytes, cacheBytes] =
+    native.deviceProperties(number) as [string, number, number, number, number, number, number];
+  return { index: number, name, memoryBytes, capability: major + minor / 10, multiprocessors, sharedBytes, cacheBytes, bfloat16: major >= 8 };
 }
 
 function requireOwnMemory(operator: string, device: string): void {

@@ -3,7 +3,8 @@ export * from "./ops.generated.js";
 // Written by hand below; these take precedence over generated operators of the same name.
 export { backward, grad, noGrad, enableGrad, isGradEnabled, inferenceMode, autocast } from "./autograd.js";
 export {
-  setBackendFlags, deviceMemory, resetPeakDeviceMemory, releaseDeviceMemory, type BackendFlags, type DeviceMemory,
+  setBackendFlags, deviceMemory, deviceProperties, resetPeakDeviceMemory, releaseDeviceMemory,
+  type BackendFlags, type DeviceMemory, type DeviceProperties,
 } from "./backend.js";
 export { tensor, fromTypedArray, fromBytes, setData, storageOf, type TensorData, type TensorOptions } from "./creation.js";
 export { observeOperators, op, type OperatorFunction, type OperatorObserver } from "./dispatch.js";
@@ -11,6 +12,8 @@ export { isDevice, type Device } from "./device.js";
 export * from "./dtype.js";
 export { TorchError, DeviceUnavailableError, DisposedTensorError } from "./errors.js";
 export { recordGraph, recordingStream, type RecordedGraph } from "./graph.js";
+export { compileKernel, customKernel, type CustomKernel, type Kernel, type KernelArgument, type KernelExtent } from "./kernel.js";
+export { KernelError, type KernelSource } from "./kernelCompiler.js";
 export { Generator, manualSeed, getRngState, setRngState } from "./random.js";
 export { setNumThreads, getNumThreads, retainFreedMemory, memory, cudaDeviceCount, version } from "./runtime.js";
 export { camelCase } from "./schema.js";

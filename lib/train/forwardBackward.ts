@@ -3,6 +3,8 @@ import { GradientCache, type MoCo, type Views } from "../moco/index.js";
 import { VisionTransformer } from "../models/index.js";
 import type { GradScaler } from "../optim/index.js";
 import type { Scope, Tensor } from "../torch/index.js";
+import { StepGraph } from "./graphs/stepGraph.js";
+import { stepRecorder } from "./graphs/stepRecorder.js";
 import { createAutocast } from "./options.js";
 import type { Recipe } from "./pretrainOptions.js";
 
@@ -14,13 +16,28 @@ export interface GradientAveraging {
   average(): void;
 }
 
+/** What the network's observer sees of a step, as tensors: a step that is launched as a CUDA graph runs no JavaScript, and the graph has them. */
+export interface SeenContrasts {
+  /** What an earlier step has left. */
+  forget(): void;
+  take(): Tensor[];
+  give(tensors: readonly Tensor[]): void;
+}
+
+/** Who watches the steps. */
+export interface StepWatcher {
+  /** Null where nobody reads what is seen. */
+  readonly contrasts: SeenContrasts | null;
+  /** Puts back what an abandoned step has changed. */
+  undo(): void;
+}
+
 export interface ForwardBackwardHooks {
   /** Asked in the middle of a step that comes in chunks; processes that train together must all answer the same. */
   shouldStop?(): boolean;
-  /** Puts back what an abandoned step has changed. */
-  putBack(): void;
   onWarning?(message: string): void;
   averaging?: GradientAveraging;
+  watch: StepWatcher;
 }
 
 /** Forward and backward pass of a training step. */
@@ -34,26 +51,39 @@ export interface ForwardBackward extends Disposable {
   run(views: Views, momentum: number, scope: Scope): Promise<Tensor | null>;
 }
 
-/** The whole batch at once, or in chunks of `microBatch` images: see `GradientCache`. */
+/**
+ * The whole batch at once, as it is or as a CUDA graph (see `StepGraph`), or in chunks of `microBatch` images (see `GradientCache`).
+ */
 export function createForwardBackward(moco: MoCo, scaler: GradScaler, recipe: Recipe, hooks: ForwardBackwardHooks): ForwardBackward {
   const autocast = createAutocast(recipe);
-  const { averaging, shouldStop, putBack } = hooks;
+  const { averaging, shouldStop, watch } = hooks;
+  const { contrasts } = watch;
   const dtype = computingType(recipe);
   if (!comesInChunks(recipe)) {
+    const onFallback = (reason: string): void =>
+      hooks.onWarning?.(`the steps are launched kernel by kernel, not as a CUDA graph, which costs time where a step has few images: ${reason}`);
+    const graph = new StepGraph(moco.parameters(), { recorder: stepRecorder(recipe), onFallback });
     return {
       run: async (views, momentum, scope) => scope.run(() => {
-        const [x1, x2] = views.map((view) => view.to(dtype)) as [Tensor, Tensor];
-        const loss = autocast(() => moco.forward(x1, x2, momentum));
-        averaging?.prepare();
-        scaler.scale(loss).backward();
+        moco.requireViews(views, momentum);
+        moco.updateMomentumEncoder(momentum); // towards the base weights as they are before this step
+        const [loss, ...seen] = graph.run(views, (inputs) => {
+          contrasts?.forget();
+          const [x1, x2] = inputs.map((view) => view.to(dtype)) as [Tensor, Tensor];
+          const loss = autocast(() => moco.loss([x1, x2]));
+          averaging?.prepare();
+          scaler.scale(loss).backward();
+          return [loss, ...(contrasts?.take() ?? [])];
+        }) as [Tensor, ...Tensor[]];
+        contrasts?.give(seen);
         return loss;
       }),
-      [Symbol.dispose]: () => undefined,
+      [Symbol.dispose]: () => graph.dispose(),
     };
   }
   const normalizer = chunkedLoading(recipe).dtype === "uint8" ? new PixelNormalizer(recipe.device) : null;
   const cache = new GradientCache(moco, {
-    chunk: recipe.microBatch!, compute: autocast, scale: (loss) => scaler.scale(loss), shouldStop, putBack,
+    chunk: recipe.microBatch!, compute: autocast, scale: (loss) => scaler.scale(loss), shouldStop, putBack: () => watch.undo(),
     prepare: (pixels) => (normalizer === null ? pixels : normalizer.apply(pixels)).to(dtype),
   });
   if (cache.mixesImages) hooks.onWarning?.(chunksDiffer(moco, recipe));

@@ -86,6 +86,20 @@ export function requirePrecision(precision: Precision, device: string): void {
   );
 }
 
+/**
+ * The fastest precision of a training, as measured on an H200 (docs/benchmarks.md): bfloat16 for plain ViTs, on GPUs that compute in it, and
+ * float16 where there is batch normalisation over images, in ResNets and convolutional stems, which cuDNN has in float16 only. float32 on the
+ * CPU, where a precision is a question of what is to be reproduced.
+ *
+ * @param arch name of an architecture; of others, float16
+ * @param hasBfloat16 whether the GPU computes in bfloat16; asked of the driver unless given
+ */
+export function fastestPrecision(arch: string, device: string, hasBfloat16 = (): boolean => torch.deviceProperties(device).bfloat16): Precision {
+  if (device === "cpu") return "fp32";
+  const isPlainViT = arch.startsWith("vit_") && !arch.includes("conv");
+  return isPlainViT && hasBfloat16() ? "bf16" : "fp16";
+}
+
 /** Runs a forward pass on a device in a precision. */
 export function createAutocast({ precision, device }: { precision: Precision | "fp64"; device: string }): <T>(fn: () => T) => T {
   if (precision === "fp32" || precision === "fp64") return (fn) => fn();

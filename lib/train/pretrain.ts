@@ -121,7 +121,7 @@ export async function pretrain(options: PretrainOptions, hooks: PretrainHooks = 
     ranks.begin(facts, loader.bad);
     ranks.join(trainee); // all have what the first one has
     using forwardBackward = createForwardBackward(moco, scaler, recipe, {
-      averaging: ranks, shouldStop: () => ranks.any(hooks.signal?.aborted === true), putBack: () => watch.undo(), onWarning: hooks.onWarning,
+      averaging: ranks, shouldStop: () => ranks.any(hooks.signal?.aborted === true), watch, onWarning: hooks.onWarning,
     });
 
     if (start.epoch >= epochs) hooks.onWarning?.(`nothing is left to do: ${start.epoch} of ${epochs} epochs are done; ask for more epochs`);

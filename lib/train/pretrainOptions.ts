@@ -6,11 +6,12 @@ import type { Module } from "../nn/index.js";
 import { AdamW, LARS, scaledLearningRate, type Optimizer } from "../optim/index.js";
 import type { Tensor } from "../torch/index.js";
 import { coresOfRank, deviceOfRank, requireDivisible } from "./ranks/share.js";
+import { graphChoices, requireRecordable, type CudaGraph } from "./graphs/stepRecorder.js";
 import type { Position } from "./runs/checkpointFiles.js";
 import { resolveLogging } from "./runs/logging.js";
 import { requireStableFolder } from "./runs/resuming.js";
 import {
-  OptionError, requireOneOf, requirePrecision, requireRange, requireWhole, resolveDevice, type Precision, type TrainingOptions,
+  fastestPrecision, OptionError, requireOneOf, requirePrecision, requireRange, requireWhole, resolveDevice, type Precision, type TrainingOptions,
 } from "./options.js";
 import { spikeAnswers, type OnSpike } from "./stability/spikePolicy.js";
 
@@ -85,14 +86,22 @@ export interface PretrainOptions extends TrainingOptions {
 
   /**
    * Default: float16 on a GPU, as upstream, and float32 on the CPU. `"fp64"` holds the weights in float64, too: slow, and so exact that runs of
-   * any number of processes can be compared.
+   * any number of processes can be compared. `"auto"`: the fastest on this device for this architecture, see {@link fastestPrecision}.
    */
-  precision?: Precision | "fp64";
+  precision?: Precision | "fp64" | "auto";
+  /** Let matrix products of float32 on a GPU round to TF32's 10 bits; convolutions do in any case. Default false. */
+  tf32?: boolean;
   /**
    * Only kernels that give the same bits in each run. Without it the same seed gives on a GPU the same images and crops, but weights that
    * drift apart by roundings; the CPU always repeats itself. Default false.
    */
   deterministic?: boolean;
+  /**
+   * Launch forward and backward pass of a step as one CUDA graph, recorded after three steps: the same numbers in less time where a step has
+   * few images. `"auto"`: where the steps can be recorded, which takes one GPU and no `microBatch`; `"on"`: an error where they cannot.
+   * Default `"off"`.
+   */
+  cudaGraph?: CudaGraph;
 
   /**
    * A checkpoint of ours or of upstream's to go on from, or the folder of a run for its latest. With `autoResume` it is what the run begins
@@ -149,10 +158,11 @@ export function resolveOptions(options: PretrainOptions) {
   const { encoder = "resnet50", batchSize = 4096, baseLr = 0.6, group } = options;
   const device = resolveDevice(options.device ?? deviceOfRank(group));
   const cores = coresOfRank(group);
+  const arch = options.arch ?? (typeof encoder === "string" ? encoder : "custom");
   const given = {
     data: typeof options.data === "string" ? options.data : null,
     encoder,
-    arch: options.arch ?? (typeof encoder === "string" ? encoder : "custom"),
+    arch,
     imageSize: options.imageSize ?? 224,
     patchSize: options.patchSize ?? null,
     stopGradConv1: options.stopGradConv1 ?? false,
@@ -176,7 +186,8 @@ export function resolveOptions(options: PretrainOptions) {
     exif: options.exif ?? false,
     augment: options.augment ?? ("cpu" as const),
     device,
-    precision: options.precision ?? (device === "cpu" ? "fp32" : "fp16"),
+    precision: options.precision === "auto" ? fastestPrecision(arch, device) : (options.precision ?? (device === "cpu" ? "fp32" : "fp16")),
+    tf32: options.tf32 ?? false,
     deterministic: options.deterministic ?? false,
     seed: options.seed ?? null,
     threads: options.threads ?? (group === undefined ? null : cores),
@@ -185,6 +196,7 @@ export function resolveOptions(options: PretrainOptions) {
     worldSize: group?.size ?? 1,
     cacheImages: options.cacheImages ?? false,
     maxBad: options.maxBad ?? 0.01,
+    cudaGraph: options.cudaGraph ?? ("off" as const),
     out: options.out ?? null,
     autoResume: options.autoResume ?? false,
     resume: options.resume ?? null,
@@ -225,6 +237,8 @@ export function resolveOptions(options: PretrainOptions) {
   requireRange("momentum", given.momentum, 0, 1 - Number.EPSILON);
   for (const beta of betas) requireRange("betas", beta, 0, 1 - Number.EPSILON);
   requireOneOf("optimizer", optimizer, ["lars", "adamw"]);
+  requireOneOf("cudaGraph", given.cudaGraph, graphChoices);
+  requireRecordable(given);
   requireOneOf("augment", given.augment, ["cpu", "gpu"]);
   if (betas.length !== 2) throw new OptionError(`betas has ${betas.length} values; give two decay rates, such as [0.9, 0.999]`);
   if (patchSize !== null && typeof encoder === "string" && !encoder.startsWith("vit")) {
@@ -262,6 +276,7 @@ export function trainingFacts(recipe: Recipe, encoder: Encoder): Record<string, 
   // What is not asked for stays out, so that a checkpoint from before there was such an option does not differ.
   const { clipGrad, onSpike, spikeRatio, rollbackSteps } = recipe;
   const stability = {
+    tf32: recipe.tf32 || undefined,
     clipGrad: clipGrad ?? undefined,
     ...(onSpike === "warn" ? {} : { onSpike, spikeRatio, ...(onSpike === "rollback" ? { rollbackSteps } : {}) }),
   };

@@ -32,6 +32,8 @@ export interface BenchmarkOptions {
   compile?: boolean;
   /** Of end2end: where the network is trained, `cpu` or `cuda`. Default `cpu`. */
   device?: string;
+  /** Of step-gpu: sides, such as `ours,compiled`. Default: all. */
+  sides?: string;
   /** Where a benchmark that writes files makes a temporary folder; the system's place for such files unless given. */
   dir?: string;
 }

@@ -21,7 +21,7 @@ describe("upstream's flags", () => {
       arch: "resnet50", workers: 32, epochs: 100, startEpoch: 0, batchSize: 4096, learningRate: 0.6, momentum: 0.9, weightDecay: 1e-6,
       printFreq: 10, resume: "", worldSize: -1, rank: -1, distUrl: "tcp://224.66.41.62:23456", distBackend: "nccl", distTimeout: 600, mocoDim: 256,
       mocoMlpDim: 4096, mocoM: 0.99, mocoT: 1, optimizer: "lars", warmupEpochs: 10, cropMin: 0.08, logImages: 10, logHistograms: 1,
-      imageSize: 224, maxBad: 0.01, augment: "cpu", saveEvery: { epochs: 1 }, saveInBackground: true,
+      imageSize: 224, maxBad: 0.01, augment: "cpu", cudaGraph: "off", saveEvery: { epochs: 1 }, saveInBackground: true,
       watch: true, onSpike: "warn", spikeRatio: 10, rollbackSteps: 100,
     });
   });

@@ -6,6 +6,7 @@ import { AdamW, GradScaler } from "../../lib/optim/index.js";
 import * as torch from "../../lib/torch/index.js";
 import type { Tensor } from "../../lib/torch/index.js";
 import { FiniteGuard } from "../../lib/train/runs/finiteGuard.js";
+import { chooseKernels } from "../../lib/train/kernels.js";
 import { createAutocast, type Precision } from "../../lib/train/options.js";
 import { expectNoTensorsLeft } from "../support/tensorsLeft.js";
 import { stateBytes } from "../train/tinyRun.js";
@@ -93,5 +94,22 @@ onGpu("precision on a GPU", () => {
       torch.scope(() => expect(scaler.scale(torch.ones([], { device: gpu })).item()).toBe(scale));
     }
     parameter.grad = null;
+  });
+});
+
+onGpu("TF32", () => {
+  test("rounds matrix products of float32 where a training asks for it, and not afterwards", () => {
+    torch.setBackendFlags({ tf32: false });
+    torch.scope(() => {
+      const [a, b] = [torch.randn([256, 256], { device: gpu }), torch.randn([256, 256], { device: gpu })];
+      const exact = a.to("float64").matmul(b.to("float64"));
+      const error = (): number => a.matmul(b).sub(exact).abs().max().item() as number;
+      const before = error();
+      const kernels = chooseKernels({ device: gpu, deterministic: false, tf32: true });
+      const rounded = error();
+      kernels[Symbol.dispose]();
+      expect(error()).toBe(before);
+      if (torch.deviceProperties(gpu).bfloat16) expect(rounded).toBeGreaterThan(10 * before); // GPUs with bfloat16 have TF32 too
+    });
   });
 });

@@ -6,7 +6,7 @@ import { promisify } from "node:util";
 import { describe, expect, test } from "@jest/globals";
 import { readConfig } from "../../lib/config.js";
 import { findCudaHeaders } from "../../lib/setup/cudaHeaders.js";
-import { checkCudaAddon } from "../../lib/setup/diagnose.js";
+import { checkCudaAddon, checkKernelCompiler } from "../../lib/setup/diagnose.js";
 import { findLibtorch } from "../../lib/setup/findLibtorch.js";
 import { packageRoot } from "../../lib/setup/packageRoot.js";
 import { inspectTorchFolder } from "../../lib/setup/torchFolder.js";
@@ -59,6 +59,10 @@ test("doctor tells of it", () => {
   const check = checkCudaAddon(configFor(join(root, "doctor", "cache")), libtorch, { failure: "undefined symbol" });
   expect(check).toMatchObject({ name: "cuda addon", status: "optional", fix: expect.stringContaining("npx moco setup --") });
   expect(check.found).toMatch(/^without CUDA graphs and NCCL: (undefined symbol|not built)/);
+  const compiler = (): string => checkKernelCompiler(configFor(join(root, "doctor", "cache")), libtorch).found;
+  expect(compiler()).toMatch(/^NVRTC was not found|^\/usr\/local\/cuda/);
+  write(join(root, "doctor", "nvidia", "cu13", "lib", "libnvrtc.so.13"), "");
+  expect(compiler()).toBe(join(root, "doctor", "nvidia", "cu13", "lib", "libnvrtc.so.13"));
 });
 
 test("the packages that bring the headers are pinned for both kinds of Linux", () => {

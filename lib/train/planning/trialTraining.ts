@@ -31,7 +31,7 @@ export class TrialTraining {
     this.#optimizer = createOptimizer(this.moco.parameters(), recipe);
     this.#scaler = new GradScaler({ enabled: recipe.precision === "fp16", device });
     this.#guard = new FiniteGuard(this.moco, this.#scaler, recipe);
-    this.#forwardBackward = createForwardBackward(this.moco, this.#scaler, recipe, { putBack: () => this.#guard.undo() });
+    this.#forwardBackward = createForwardBackward(this.moco, this.#scaler, recipe, { watch: { contrasts: null, undo: () => this.#guard.undo() } });
   }
 
   /** One step with `batch` images; returns its seconds, without the making of the views. The learning rate is too small to matter. */

@@ -3,6 +3,7 @@ import { totalNorm } from "../../optim/index.js";
 import type { StepSignals } from "../../report/index.js";
 import * as torch from "../../torch/index.js";
 import type { Tensor } from "../../torch/index.js";
+import type { SeenContrasts } from "../forwardBackward.js";
 import type { FoundNumbers } from "../runs/finiteGuard.js";
 import { layerNorms } from "./gradientLayers.js";
 import { median } from "./runningMedian.js";
@@ -19,7 +20,7 @@ export type Signals = Omit<StepSignals, "alerts">;
  * It sees the contrasts as the network's observer, one way or another the whole batch's, and has its numbers read along with the loss:
  * the device is never waited for.
  */
-export class SignalReader {
+export class SignalReader implements SeenContrasts {
   #contrasts: Tensor[] = []; // [6] each
   #keys = 0;
   #dim = 0;
@@ -39,9 +40,21 @@ export class SignalReader {
   }
 
   /** Forgets what an earlier step has left, one that failed half-way. */
-  begin(): void {
+  forget(): void {
     for (const tensor of this.#contrasts) tensor.dispose();
     this.#contrasts = [];
+  }
+
+  /** Hands over what was seen of the step so far, [6] for each contrast. */
+  take(): Tensor[] {
+    const seen = torch.noGrad(() => this.#contrasts.map((tensor) => tensor.detach()));
+    this.forget();
+    return seen;
+  }
+
+  /** Takes as seen what `take` gave, or what was computed in its memory since. */
+  give(tensors: readonly Tensor[]): void {
+    this.#contrasts = tensors.map(torch.keep);
   }
 
   /** What is to be read along with the loss of a step. Call after `backward`. */
@@ -59,7 +72,7 @@ export class SignalReader {
   read({ gradientNorms, gradientNorm, further }: FoundNumbers): Signals {
     const { temperature } = this.moco;
     const seen = this.#contrasts.length;
-    this.begin();
+    this.forget();
     const signals: Signals = { ...gradientSignals(gradientNorms, gradientNorm) };
     if (seen > 0) {
       const figures = readContrastStatistics(further.slice(0, STATISTICS_OF_A_CONTRAST), { keys: this.#keys, temperature });
@@ -78,7 +91,7 @@ export class SignalReader {
   }
 
   dispose(): void {
-    this.begin();
+    this.forget();
     this.moco.observer = null;
   }
 }

@@ -2,6 +2,7 @@ import { isStream, nameOf, type BadImage, type ImageSource, type ImageStream, ty
 import { clipGradients } from "../../optim/index.js";
 import type { StepSignals, WarningEntry } from "../../report/index.js";
 import type { Tensor } from "../../torch/index.js";
+import type { SeenContrasts } from "../forwardBackward.js";
 import type { Recipe } from "../pretrainOptions.js";
 import { FiniteGuard, NonFiniteError, type Findings, type FoundNumbers, type StepPlace } from "../runs/finiteGuard.js";
 import type { RunFacts, Trainee } from "../runs/trainingState.js";
@@ -79,11 +80,16 @@ export class StepWatch {
   begin(step: number): void {
     this.#step = step;
     this.#guard.remember();
-    this.#reader?.begin();
+    this.#reader?.forget();
     if (this.recipe.onSpike !== "rollback") return;
     // At steps that follow from their number, so that a resumed run takes the same ones.
     if (this.#snapshot === null) this.#snapshot = Snapshot.take(this.trained, step);
     else if (step % this.recipe.rollbackSteps === 0) this.#snapshot = this.#snapshot.retake(this.trained, step);
+  }
+
+  /** What of a step it sees while `forward` runs; null where it reads no signals. */
+  get contrasts(): SeenContrasts | null {
+    return this.#reader;
   }
 
   /** Puts back what `forward` has changed, where the step is not to be made. */

@@ -10,41 +10,61 @@ import time
 import warnings
 
 warnings.filterwarnings("ignore")
-side, upstream = json.loads(sys.argv[1]).values()
+settings = json.loads(sys.argv[1])
+side, upstream = settings["side"], settings["upstream"]
 os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+# What torch.compile has found stays, so that a second try is sooner done.
+os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", os.path.abspath("build/inductor"))
 
 import torch
 import torch.nn.functional as F
 import torchvision.models
 from torch import nn
 
-device = torch.device("cuda:0")
+device = torch.device(settings["device"])
+on_gpu = device.type == "cuda"
 torch.backends.cudnn.benchmark = True
+if not on_gpu:
+    torch.Tensor.cuda = lambda self, *_, **__: self  # upstream's loss moves its labels to a GPU
+
+
+def synchronize():
+    if on_gpu:
+        torch.cuda.synchronize()
+
+
+def tiny_resnet(**options):
+    return torchvision.models.ResNet(torchvision.models.resnet.BasicBlock, [1, 1, 1, 1], **options)
 
 
 class Upstream:
     """main_moco.py's training step: DistributedDataParallel, SyncBatchNorm, float16 autocast, GradScaler, the loss read twice."""
 
-    def __init__(self, arch, batch, optimizer, stop_grad, **_):
+    def __init__(self, arch, batch, imageSize, mlp, optimizer, stop_grad, **_):
         import moco.builder
         import moco.optimizer
         import vits
 
-        if arch.startswith("vit"):
-            model = moco.builder.MoCo_ViT(functools.partial(getattr(vits, arch), stop_grad_conv1=stop_grad), 256, 4096, 0.2)
+        if arch == "tiny_vit":
+            encoder = functools.partial(vits.VisionTransformerMoCo, img_size=imageSize, patch_size=16, embed_dim=48, depth=2, num_heads=12,
+                                        qkv_bias=True, stop_grad_conv1=stop_grad)
+        elif "vit" in arch:
+            encoder = functools.partial(getattr(vits, arch), stop_grad_conv1=stop_grad)
         else:
-            model = moco.builder.MoCo_ResNet(functools.partial(getattr(torchvision.models, arch), zero_init_residual=True), 256, 4096, 1.0)
-        model = nn.SyncBatchNorm.convert_sync_batchnorm(model).cuda(0)
-        self.model = nn.parallel.DistributedDataParallel(model, device_ids=[0])
+            encoder = functools.partial(tiny_resnet if arch == "tiny_resnet" else getattr(torchvision.models, arch), zero_init_residual=True)
+        model = moco.builder.MoCo_ViT(encoder, 256, mlp, 0.2) if "vit" in arch else moco.builder.MoCo_ResNet(encoder, 256, mlp, 1.0)
+        if on_gpu:
+            model = nn.SyncBatchNorm.convert_sync_batchnorm(model).cuda(0)
+        self.model = nn.parallel.DistributedDataParallel(model, device_ids=[0] if on_gpu else None)
         if optimizer == "adamw":
             self.optimizer = torch.optim.AdamW(self.model.parameters(), 1e-4, weight_decay=0.1)
         else:
             self.optimizer = moco.optimizer.LARS(self.model.parameters(), 0.1, weight_decay=1e-6, momentum=0.9)
-        self.scaler = torch.cuda.amp.GradScaler()
+        self.scaler = torch.cuda.amp.GradScaler(enabled=on_gpu)
         self.model.train()
 
     def step(self, x1, x2):
-        with torch.cuda.amp.autocast(True):
+        with torch.cuda.amp.autocast(on_gpu):
             loss = self.model(x1, x2, 0.99)
         value = loss.item()
         loss.item()
@@ -80,7 +100,7 @@ class Block(nn.Module):
 
 
 class ViT(nn.Module):
-    def __init__(self, dim, depth, conv_stem, stop_grad):
+    def __init__(self, dim, depth, conv_stem, stop_grad, size):
         super().__init__()
         if conv_stem:
             layers, channels = [], [3, dim // 8, dim // 4, dim // 2, dim]
@@ -91,7 +111,7 @@ class ViT(nn.Module):
             self.stem = nn.Conv2d(3, dim, 16, 16).requires_grad_(not stop_grad)
         self.conv_stem = conv_stem
         self.cls = nn.Parameter(torch.zeros(1, 1, dim))
-        self.register_buffer("positions", torch.randn(1, 197, dim) * 0.02)
+        self.register_buffer("positions", torch.randn(1, 1 + (size // 16) ** 2, dim) * 0.02)
         self.blocks = nn.Sequential(*[Block(dim, 12) for _ in range(depth)])
         self.norm = nn.LayerNorm(dim, 1e-6)
         self.dim = dim
@@ -107,14 +127,16 @@ class ViT(nn.Module):
 
 
 class ResNet(nn.Module):
-    def __init__(self, arch):
+    def __init__(self, arch, layout):
         super().__init__()
-        self.net = getattr(torchvision.models, arch)(zero_init_residual=True).to(memory_format=torch.channels_last)
+        self.layout = layout
+        build = tiny_resnet if arch == "tiny_resnet" else getattr(torchvision.models, arch)
+        self.net = build(zero_init_residual=True).to(memory_format=layout)
         self.dim = self.net.fc.in_features
         self.net.fc = nn.Identity()
 
     def forward(self, views):
-        return torch.cat([self.net(view) for view in views.contiguous(memory_format=torch.channels_last).chunk(2)])
+        return torch.cat([self.net(view) for view in views.contiguous(memory_format=self.layout).chunk(2)])
 
 
 class Head(nn.Module):
@@ -140,26 +162,27 @@ class Tuned:
     """The recipe with fused attention, both views as one batch, fused optimisers and no value read back; optionally compiled. In float16 the
     loss has a fixed scale."""
 
-    def __init__(self, arch, batch, optimizer, stop_grad, precision, compile=None, **_):
-        self.dtype = torch.bfloat16 if precision == "bf16" else torch.float16
-        self.scale = 1.0 if precision == "bf16" else 1024.0
+    def __init__(self, arch, batch, imageSize, mlp, optimizer, stop_grad, precision, compile=None, nchw=False, **_):
+        self.dtype = torch.float16 if precision == "fp16" else torch.bfloat16
+        self.scale = 1024.0 if precision == "fp16" else 1.0
         self.inverse, self.found = torch.full([], 1 / self.scale, device=device), torch.zeros([], device=device)
-        self.temperature = 0.2 if arch.startswith("vit") else 1.0
+        self.temperature = 0.2 if "vit" in arch else 1.0
 
         def encoder():
-            if arch.startswith("vit"):
+            if "vit" in arch:
                 conv = "conv" in arch
-                return ViT(768 if "base" in arch else 384, 11 if conv else 12, conv, stop_grad)
-            return ResNet(arch)
+                dim, depth = (48, 2) if arch == "tiny_vit" else (768 if "base" in arch else 384, 11 if conv else 12)
+                return ViT(dim, depth, conv, stop_grad, imageSize)
+            return ResNet(arch, torch.contiguous_format if nchw else torch.channels_last)
 
         def network():
             body = encoder()
-            sizes = [body.dim, 4096, 4096, 256] if arch.startswith("vit") else [body.dim, 4096, 256]
+            sizes = [body.dim, mlp, mlp, 256] if "vit" in arch else [body.dim, mlp, 256]
             return nn.Sequential(body, Head(sizes, True)).to(device)
 
         self.base, self.momentum = network(), network().requires_grad_(False)
         self.momentum.load_state_dict(self.base.state_dict())
-        self.predictor = Head([256, 4096, 256], arch.startswith("vit")).to(device)
+        self.predictor = Head([256, mlp, 256], "vit" in arch).to(device)
         self.pair = [list(self.momentum.parameters()), list(self.base.parameters())]
         self.learned = [p for net in (self.base, self.predictor) for p in net.parameters() if p.requires_grad]
         self.fused = torch.optim.AdamW(self.learned, 1e-4, weight_decay=0.1, fused=True) if optimizer == "adamw" else None
@@ -167,7 +190,7 @@ class Tuned:
         self.loss = torch.compile(self.forward, mode=compile) if compile else self.forward
 
     def forward(self, views):
-        with torch.autocast("cuda", self.dtype):
+        with torch.autocast(device.type, self.dtype):
             q = self.predictor(self.base(views))
             with torch.no_grad():
                 k = self.momentum(views)
@@ -207,21 +230,6 @@ class Tuned:
         torch._foreach_add_(self.learned, self.buffers, alpha=-0.1)
 
 
-def matrix_product():
-    """TFLOP/s of a large bfloat16 product on random numbers: what MFU is a fraction of."""
-    n = 8192
-    a, b = (torch.randn(n, n, device=device, dtype=torch.bfloat16) for _ in range(2))
-    seconds = []
-    for _ in range(15):
-        torch.cuda.synchronize()
-        start = time.perf_counter()
-        for _ in range(10):
-            a @ b
-        torch.cuda.synchronize()
-        seconds.append((time.perf_counter() - start) / 10)
-    return 2 * n**3 / sorted(seconds)[len(seconds) // 2] / 1e12
-
-
 def profile(steps):
     """Milliseconds of a step on the GPU by kind of kernel."""
     from torch.profiler import ProfilerActivity, profile as record
@@ -229,7 +237,7 @@ def profile(steps):
     with record(activities=[ProfilerActivity.CUDA, ProfilerActivity.CPU]) as recorded:
         for _ in range(steps):
             training.step(*views)
-        torch.cuda.synchronize()
+        synchronize()
     kernels = [(e.key, e.self_device_time_total / steps / 1000, e.count / steps) for e in recorded.key_averages() if e.device_type.name == "CUDA"]
     kernels.sort(key=lambda each: -each[1])
     return {"totalMs": sum(ms for _, ms, _ in kernels), "launches": sum(n for _, _, n in kernels),
@@ -239,7 +247,7 @@ def profile(steps):
 if side == "upstream":
     sys.path.insert(0, upstream)
     rendezvous = os.path.join(tempfile.mkdtemp(), "store")
-    torch.distributed.init_process_group("nccl", init_method=f"file://{rendezvous}", world_size=1, rank=0)
+    torch.distributed.init_process_group("nccl" if on_gpu else "gloo", init_method=f"file://{rendezvous}", world_size=1, rank=0)
 
 training, views = None, None
 for line in sys.stdin:
@@ -247,37 +255,37 @@ for line in sys.stdin:
     what = request.pop("do")
     answer = {}
     try:
-        if what == "machine":
-            properties = torch.cuda.get_device_properties(0)
-            answer = {"gpu": properties.name, "gpuMemoryGiB": round(properties.total_memory / 2**30), "matrixProductTflops": matrix_product()}
-        elif what == "setup":
+        if what == "setup":
             torch.manual_seed(0)
             torch._dynamo.reset()
-            torch.cuda.reset_peak_memory_stats()
+            if on_gpu:
+                torch.cuda.reset_peak_memory_stats()
             start = time.perf_counter()
             training = (Upstream if side == "upstream" else Tuned)(**request)
             size = request["imageSize"]
             views = [torch.randn(request["batch"], 3, size, size, device=device) for _ in range(2)]
             for _ in range(request["warmup"]):
                 loss = training.step(*views)
-            torch.cuda.synchronize()
+            synchronize()
             answer = {"seconds": time.perf_counter() - start, "loss": float(loss)}
         elif what == "measure":
-            torch.cuda.synchronize()
+            synchronize()
             start = time.perf_counter()
             for _ in range(request["steps"]):
                 loss = training.step(*views)
-            torch.cuda.synchronize()
+            synchronize()
             answer = {"seconds": (time.perf_counter() - start) / request["steps"], "loss": float(loss),
-                      "peakBytes": torch.cuda.max_memory_allocated(), "reservedBytes": torch.cuda.max_memory_reserved()}
+                      "peakBytes": torch.cuda.max_memory_allocated() if on_gpu else 0,
+                      "reservedBytes": torch.cuda.max_memory_reserved() if on_gpu else 0}
         elif what == "profile":
             answer = profile(request["steps"])
         elif what == "drop":
             training, views, loss = None, None, None
             torch._dynamo.reset()
             gc.collect()
-            torch.cuda.synchronize()
-            torch.cuda.empty_cache()
+            synchronize()
+            if on_gpu:
+                torch.cuda.empty_cache()
     except torch.cuda.OutOfMemoryError:
         answer = {"outOfMemory": True}
     if "outOfMemory" in answer:  # here, where the exception no longer holds the step's tensors
