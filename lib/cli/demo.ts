@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import { mkdir, writeFile } from "node:fs/promises";
+import { mkdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type Command, Option } from "commander";
 import { ensureReady } from "../setup/index.js";
@@ -25,12 +25,14 @@ export function register(program: Command): void {
     .option("--json", "print the figures as JSON")
     .addHelpText("after", "\nExample:\n  $ moco demo --out demo-run")
     .action(async (flags: Flags) => {
+      const report = join(flags.out, "report.html");
+      await requireWritable(flags.out); // before minutes of training, not after them
       await ensureReady();
       const { EmojiDrawings } = await import("../data/datasets/emojiDrawings.js");
       const { runDemo } = await import("../train/demo.js");
       const { demoReportHtml } = await import("../report/demoReport.js");
       const { TrainingProgress } = await import("../report/index.js");
-      const { out, json, ...options } = flags;
+      const { out: _, json, ...options } = flags;
       const source = new EmojiDrawings();
       let progress: InstanceType<typeof TrainingProgress> | undefined;
       const result = await runDemo(source, options, {
@@ -44,8 +46,6 @@ export function register(program: Command): void {
         isMatch: index !== query && index % source.pairs === query % source.pairs,
       });
       const { random, trained, seconds, seed, epochs, losses } = result;
-      await mkdir(out, { recursive: true });
-      const report = join(out, "report.html");
       const summary =
         `A ViT of four blocks, pre-trained for ${epochs} epochs on ${source.length.toLocaleString("en")} unlabelled drawings in ` +
         `${Math.round(seconds)} seconds on the CPU (seed ${seed}), then frozen.`;
@@ -54,9 +54,21 @@ export function register(program: Command): void {
         before: before.map((index) => image(index, query)),
         after: after.map((index) => image(index, query)),
       }));
-      await writeFile(report, demoReportHtml({ random, trained, losses, gallery, summary }));
+      // First what was learned: a disk that is full by now does not take it away.
       process.stdout.write(json ? `${JSON.stringify({ random, trained, seconds, seed, epochs, report })}\n` : table(result, report));
+      await writeFile(report, demoReportHtml({ random, trained, losses, gallery, summary }));
     });
+}
+
+/** Makes the folder, and sees whether a file can be written there. */
+async function requireWritable(folder: string): Promise<void> {
+  await mkdir(folder, { recursive: true });
+  const trial = join(folder, ".moco-writes-here");
+  try {
+    await writeFile(trial, "x");
+  } finally {
+    await rm(trial, { force: true });
+  }
 }
 
 function table(

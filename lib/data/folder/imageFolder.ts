@@ -68,7 +68,8 @@ export class ImageFolder implements ImageSource {
     const index = known ?? (await scanAndKeep(root, cache, options.cache));
     if (index.names.length === 0) {
       throw new ImageFolderError(
-        `no images in ${root} or the folders below it; files that end in ${[...imageEndings].join(" ")} count`,
+        `no images in ${root} or the folders below it; files that end in ${[...imageEndings].join(" ")} count` +
+          " (photographs that end in .heic or .raw need to be converted first)",
       );
     }
     return new ImageFolder(root, index);
