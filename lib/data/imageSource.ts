@@ -55,6 +55,7 @@ export interface ImageStream {
   stream(request: StreamRequest): AsyncIterable<StreamedImage>;
 }
 
+/** Whether images come one after the other only, with no picking by number. */
 export function isStream(source: ImageSource | ImageStream): source is ImageStream {
   return "stream" in source;
 }

@@ -10,6 +10,7 @@ import { maxPixels, type DecodedImage } from "./decodedImage.js";
 import { decodeGif } from "./gif.js";
 import { decodeNetpbm } from "./netpbm.js";
 
+/** The kinds of image files that are read. */
 export type ImageFormat = "jpeg" | "png" | "webp" | "gif" | "tiff" | "avif" | "bmp" | "netpbm";
 
 function startsWith(bytes: Uint8Array, text: string, at = 0): boolean {
@@ -55,6 +56,7 @@ function jpegComponents(bytes: Uint8Array): number {
   return 0;
 }
 
+/** How a file becomes pixels. */
 export interface DecodeOptions {
   /** Turn the picture upright as its EXIF orientation says. Default false, as upstream. */
   exif?: boolean;

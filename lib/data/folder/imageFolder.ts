@@ -15,6 +15,7 @@ export { imageEndings } from "./imageEndings.js";
 /** Fewer images are scanned faster than anyone would notice. */
 const worthKeeping = 20_000;
 
+/** Which part of a folder is opened, and whether its list is kept. */
 export interface ImageFolderOptions {
   /** The subfolder that holds the images when there is one. Default `"train"`. */
   split?: string;
