@@ -92,6 +92,12 @@ test("a flag that does not exist is found", async () => {
   expect(commandsOf("npx moco a 'b c' \\\n  d # e\nx && y | z\n")).toEqual([["npx", "moco", "a", "b c", "d"], ["x"], ["y"], ["z"]]);
 });
 
+test("the index leads to every page", () => {
+  const index = readFileSync(join(root, "docs/README.md"), "utf8");
+  const names = readdirSync(join(root, "docs")).filter((name) => name.endsWith(".md") && name !== "README.md");
+  expect(names.filter((name) => !index.includes(`](${name})`))).toEqual([]);
+});
+
 test("files that the top pages lead to are there", () => {
   for (const page of pages.filter((path) => !path.startsWith("docs/"))) {
     const links = [...readFileSync(join(root, page), "utf8").matchAll(/\]\(([\w./-]+)(?:#[\w-]+)?\)/g)].map(([, path]) => path!);
