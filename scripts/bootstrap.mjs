@@ -5,8 +5,8 @@ import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
+import { isTooOld, tooOld } from "../lib/setup/nodeVersion.mjs";
 
-const OLDEST_NODE = [20, 19];
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 const at = (...parts) => join(root, ...parts);
 
@@ -19,11 +19,7 @@ const SOURCE_FOLDERS = ["lib", "scripts", "test"];
 class BootstrapError extends Error {}
 
 async function bootstrap() {
-  const [major, minor] = process.versions.node.split(".").map(Number);
-  if (major < OLDEST_NODE[0] || (major === OLDEST_NODE[0] && minor < OLDEST_NODE[1])) {
-    const remedy = "get it from https://nodejs.org, or: nvm install 22";
-    throw new BootstrapError(`Node ${process.versions.node} is too old: ${OLDEST_NODE.join(".")} or newer is needed; ${remedy}`);
-  }
+  if (isTooOld(process.versions.node)) throw new BootstrapError(tooOld(process.versions.node));
   if (!packagesFresh() || !typescriptFresh()) {
     const { withLock } = await import("../lib/setup/lock.mjs");
     const onWait = (holder) => say(`Waiting for ${holder}, which is making this checkout ready`);
@@ -51,7 +47,7 @@ function installPackages() {
       env: { ONNXRUNTIME_NODE_INSTALL: "skip", ...process.env },
     });
     if (error) throw new BootstrapError(`npm could not be run (${error.message}); it comes with Node: https://nodejs.org`);
-    if (status !== 0) throw new BootstrapError("npm ci failed; its message is above. Mend that and run the command again");
+    if (status !== 0) throw new BootstrapError("npm ci failed; its message is above. Mend that (it needs a network, once) and run the command again");
   }
   writeFileSync(PACKAGES_STAMP, hashOf(["package.json", "package-lock.json"]));
 }

@@ -1,10 +1,11 @@
-// The four lints: types, ESLint, clang-format, layers. Prints one line for each, `lint NAME: passed` or `lint NAME: failed`
+// The lints: types, ESLint, clang-format, layers, and the reference: every export has a summary, and typedoc finds nothing to warn of. Prints one line for each, `lint NAME: passed` or `lint NAME: failed`
 // after what it found, and exits with 1 if any failed. With --fix, ESLint and clang-format mend what they can.
 import { spawnSync } from "node:child_process";
-import { readdirSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import ts from "typescript";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 const require = createRequire(import.meta.url);
@@ -41,7 +42,16 @@ async function layers() {
   return found.length === 0;
 }
 
-for (const [name, lint] of Object.entries({ types, eslint, "clang-format": clangFormat, layers })) {
+async function reference() {
+  const { undocumentedExports } = await import("../dist/scripts/undocumentedExports.js");
+  const { entryPoints } = ts.readConfigFile(join(root, "typedoc.json"), (file) => readFileSync(file, "utf8")).config;
+  const found = undocumentedExports(root, entryPoints);
+  for (const line of found) console.error(`${line} has no TSDoc summary; say in a sentence what it is`);
+  const typedoc = join(root, "node_modules", "typedoc", "bin", "typedoc");
+  return run(process.execPath, [typedoc, "--emit", "none", "--logLevel", "Warn"]) && found.length === 0;
+}
+
+for (const [name, lint] of Object.entries({ types, eslint, "clang-format": clangFormat, layers, reference })) {
   let passed = false;
   try {
     passed = await lint();

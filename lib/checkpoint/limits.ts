@@ -36,6 +36,7 @@ export interface CheckpointLimits {
   readonly zipEntries: number;
 }
 
+/** What reading takes at most where nothing else is asked for. */
 export const defaultLimits: CheckpointLimits = {
   pickleBytes: 256 * 2 ** 20,
   opcodes: 20_000_000,

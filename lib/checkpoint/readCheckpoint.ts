@@ -9,6 +9,7 @@ import type { StorageReference, TensorReference } from "./references.js";
 import { toJavaScript } from "./structure.js";
 import { allocateStorage, viewOfStorage } from "./tensorStorage.js";
 
+/** How {@link readCheckpoint} reads. */
 export interface ReadOptions {
   /** Device of the tensors, whatever device the file names; "cpu" unless given. */
   readonly device?: string;

@@ -7,6 +7,7 @@ import { Staging } from "./staging.js";
 import { TensorStorages } from "./tensorStorage.js";
 import { writeFailure } from "./writeFailure.js";
 
+/** How {@link writeCheckpoint} writes. */
 export interface WriteOptions {
   /** File format: "zip" is that of PyTorch 1.6 and later; "safetensors" holds a state dict, tensors by name and nothing else. */
   readonly format?: "zip" | "safetensors";

@@ -6,7 +6,10 @@ import pc from "picocolors";
 import { launched, readConfig } from "../config.js";
 import { EXIT_PEER_FAILED } from "../distributed/launch/exitCodes.js";
 import { holdLifeline } from "../distributed/launch/lifeline.js";
+import { isTooOld, tooOld } from "../setup/nodeVersion.mjs";
+import { systemRemedy } from "./systemErrors.js";
 import { UsageError } from "./usageError.js";
+import { meantWords } from "./words.js";
 
 /**
  * What a file `lib/cli/<command>.ts` exports: it adds its command, with description, flags, an example and an action.
@@ -26,7 +29,12 @@ const EXIT_FAILED = 1;
 const EXIT_USAGE = 2;
 
 /** Runs a command line (without `node` and the script) and answers its exit code: 0, 1 (failed), 2 (wrong usage) or 75 (a peer failed). */
-export async function main(args: readonly string[]): Promise<number> {
+export async function main(words: readonly string[]): Promise<number> {
+  if (isTooOld(process.versions.node)) {
+    process.stderr.write(`${pc.red("error:")} ${tooOld(process.versions.node)}\n`);
+    return EXIT_FAILED;
+  }
+  const args = meantWords(words);
   const program = new Command("moco")
     .description("MoCo v3: train image encoders on unlabelled images, evaluate and use them")
     .version(readVersion())
@@ -70,7 +78,8 @@ function explain(error: unknown): number {
   // Commander has printed its own message, which for --help and --version is the result.
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT_USAGE;
   const { message, stack } = error instanceof Error ? error : new Error(String(error));
-  process.stderr.write(`${pc.red("error:")} ${message}\n`);
+  const remedy = systemRemedy(error);
+  process.stderr.write(`${pc.red("error:")} ${message}${remedy === null ? "" : `. ${remedy}`}\n`);
   if (error instanceof UsageError) return EXIT_USAGE;
   // By its name: its class needs libtorch.
   if (error instanceof Error && error.name === "CollectiveError") return EXIT_PEER_FAILED;

@@ -45,9 +45,11 @@ export class TooManyBadImagesError extends Error {
   constructor(bad: readonly BadImage[], total: number, maxBad: number) {
     const shown = bad.slice(0, 20).map((image) => `  ${image.name}: ${image.reason}`);
     if (bad.length > shown.length) shown.push(`  and ${bad.length - shown.length} more`);
+    // At least twice as many as were found up to here: more may follow.
+    const share = [0.05, 0.1, 0.2, 0.5].find((each) => each > maxBad && each * total >= 2 * bad.length) ?? 1;
     super(
       `${bad.length} of ${total} images could not be read, more than the limit of ${maxBad * 100} %:\n${shown.join("\n")}\n` +
-        "Mend or remove these files, or allow more with --max-bad.",
+        `Mend or remove these files, or have up to ${Number((share * 100).toFixed(0))} % left out with --max-bad ${share}.`,
     );
     this.bad = bad;
   }

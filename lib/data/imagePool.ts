@@ -47,6 +47,7 @@ export interface RenderRequest {
 /** What became of a request: the image's size in pixels and the box that each rendering shows, or why it cannot be used. */
 export type RenderOutcome = { width: number; height: number; crops: Box[] } | { reason: string };
 
+/** How an {@link ImagePool} turns pixels into numbers. */
 export interface RenderOptions {
   /** Default: ImageNet's. */
   normalization?: Normalization;

@@ -55,6 +55,7 @@ export interface ImageStream {
   stream(request: StreamRequest): AsyncIterable<StreamedImage>;
 }
 
+/** Whether images come one after the other only, with no picking by number. */
 export function isStream(source: ImageSource | ImageStream): source is ImageStream {
   return "stream" in source;
 }
@@ -77,8 +78,7 @@ export function labelOf(source: ImageSource, index: number): number | null {
  */
 export function requireImages(source: ImageSource | ImageStream, batchSize: number): void {
   if (source.length >= batchSize) return;
-  throw new TooFewImagesError(
-    `the data set has ${source.length} images, fewer than one batch of ${batchSize}; ` +
-      "add images or choose a smaller --batch-size",
-  );
+  const images = source.length === 1 ? "1 image" : `${source.length} images`;
+  const remedy = source.length < 2 ? "add images" : `add images or choose a --batch-size of at most ${source.length}`;
+  throw new TooFewImagesError(`the data set has ${images}, fewer than one batch of ${batchSize}; ${remedy}`);
 }

@@ -19,6 +19,7 @@ export interface LabelledSplits {
   val: ImageSource | ImageStream | null;
 }
 
+/** Where the images to train on and to judge by come from. */
 export interface LabelledSplitsOptions extends Omit<OpenImagesOptions, "split"> {
   /** Images to judge by, where they are not part of the data set. */
   val?: string;

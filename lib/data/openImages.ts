@@ -12,6 +12,7 @@ import { findShards } from "./shards/shardFolder.js";
 import { ParquetImages } from "./shards/parquetImages.js";
 import { tarEndings, WebDataset } from "./shards/webDataset.js";
 
+/** What {@link openImages} cannot see in the path itself. */
 export interface OpenImagesOptions {
   /** Which part of the data set, where it has several. Default `"train"`. Lists and named shards have one part. */
   split?: string;

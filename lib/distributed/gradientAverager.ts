@@ -2,6 +2,7 @@ import { native } from "../native.js";
 import type { Tensor } from "../torch/index.js";
 import type { ProcessGroup } from "./processGroup.js";
 
+/** How a {@link GradientAverager} packs gradients. */
 export interface GradientAveragerOptions {
   /** Gradients travel together in buckets of about this size; smaller ones start earlier, larger ones use the network better. Default: 25. */
   bucketMegabytes?: number;

@@ -10,8 +10,10 @@ import { RendezvousError } from "./errors.js";
 import { Store } from "./store.js";
 import { Watchdog } from "./watchdog.js";
 
+/** What becomes of the values of all processes. */
 export type Reduction = "sum" | "mean" | "max" | "min";
 
+/** Limits and checks of a {@link ProcessGroup}. */
 export interface JoinOptions {
   /** How long a collective may take before it fails. Default: 10 minutes. */
   timeoutMs?: number;

@@ -30,6 +30,7 @@ export interface Spawn {
   masterPort: number;
 }
 
+/** A process's place, and who told it. */
 export type PlacementFound =
   | { kind: "alone"; note: string | null }
   | { kind: "member"; placement: Placement }

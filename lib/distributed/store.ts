@@ -5,6 +5,7 @@ import { RendezvousError } from "./errors.js";
 /** How often waiting looks again. */
 const LOOK_AGAIN_MS = 20;
 
+/** Where a {@link Store} is, and who serves it. */
 export interface StoreOptions {
   host: string;
   /** 0, where it is served here: any port that is free; see {@link Store.port}. */

@@ -6,6 +6,7 @@ import { encodeViews, type Views } from "./encodeViews.js";
 import { MoCoError, type MoCo } from "./moco.js";
 import { StepMemory } from "./stepMemory.js";
 
+/** Size of the chunks of a {@link GradientCache}, and when it stops. */
 export interface GradientCacheOptions {
   /** Images that are encoded at once, two views of each. */
   chunk: number;

@@ -4,6 +4,7 @@ import { ModelConfigError, requireNoDropPath, type ImageSize } from "./errors.js
 import { ResNet, type ResNetOptions } from "./resnet.js";
 import { VisionTransformer, type VisionTransformerOptions } from "./vit.js";
 
+/** What a model built by name may have otherwise than its architecture says. */
 export interface CreateModelOptions {
   /** Pixels of a square image, or [height, width]. Default 224. A ResNet takes other images too. */
   imageSize?: number | ImageSize;
@@ -57,6 +58,7 @@ export type Architecture = keyof typeof builders;
 /** Names of all architectures that `createModel` knows. */
 export const architectures = Object.keys(builders) as Architecture[];
 
+/** Whether {@link createModel} knows this name. */
 export function isArchitecture(name: string): name is Architecture {
   return Object.hasOwn(builders, name);
 }

@@ -5,6 +5,7 @@ import { Encoder } from "./encoder.js";
 import { ModelConfigError, requireInteger, type ImageSize } from "./errors.js";
 import { BasicBlock, Bottleneck, convolution } from "./residualBlock.js";
 
+/** Blocks, widths and classifier of a {@link ResNet}. */
 export interface ResNetOptions {
   /** Two 3x3 convolutions, or 1x1, 3x3, 1x1 with four times the channels outside. */
   block: "basic" | "bottleneck";

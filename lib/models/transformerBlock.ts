@@ -80,6 +80,7 @@ export class Mlp extends Module {
   }
 }
 
+/** Widths of a transformer {@link Block}. */
 export interface BlockOptions {
   /** Added to the variance in both LayerNorms. Default 1e-6. */
   normEps?: number;

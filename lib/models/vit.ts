@@ -8,6 +8,7 @@ import { PatchEmbed, type PatchStem } from "./patchEmbed.js";
 import { positionEmbedding2d, requireFourBlocks } from "./positionEmbedding.js";
 import { Block, linear, NORM_EPS } from "./transformerBlock.js";
 
+/** Sizes of a {@link VisionTransformer}; width must be divisible by its heads and by 4. */
 export interface VisionTransformerOptions {
   /** Pixels of a square image, or [height, width]. Default 224. */
   imageSize?: number | ImageSize;

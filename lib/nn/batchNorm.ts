@@ -2,6 +2,7 @@ import * as torch from "../torch/index.js";
 import type { Tensor } from "../torch/index.js";
 import { Module } from "./module.js";
 
+/** As in PyTorch. */
 export interface BatchNormOptions {
   /** Added to the variance. */
   eps?: number;

@@ -3,6 +3,7 @@ import type { Tensor } from "../torch/index.js";
 import { defaultLinearInit_ } from "./init.js";
 import { Module } from "./module.js";
 
+/** As in PyTorch. */
 export interface Conv2dOptions {
   stride?: number;
   padding?: number;

@@ -1,10 +1,12 @@
-import * as torch from "../torch/index.js";
-import type { Tensor } from "../torch/index.js";
-
 /**
  * Initialisers: each fills a tensor in place from torch's default generator (`torch.manualSeed`) without recording gradients, and returns
  * it. Formulas and defaults are PyTorch's `torch.nn.init`.
+ *
+ * @module
  */
+
+import * as torch from "../torch/index.js";
+import type { Tensor } from "../torch/index.js";
 
 /** Fills from the uniform law on [low, high). */
 export function uniform_(tensor: Tensor, low = 0, high = 1): Tensor {

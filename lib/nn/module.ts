@@ -127,7 +127,8 @@ export abstract class Module<Inputs extends unknown[] = [Tensor], Output = Tenso
   /**
    * Copies the values of `state` into this module's tensors, converting dtype and device. Nothing is copied unless everything fits.
    *
-   * @param options.strict keys must match exactly (default). With `false`, keys on one side only are skipped and returned.
+   * @param state values by key
+   * @param options `strict`: keys must match exactly (default). With `false`, keys on one side only are skipped and returned.
    * @throws StateDictError that lists missing keys, unexpected keys and, strict or not, keys whose shapes differ.
    */
   loadStateDict(state: ReadonlyMap<string, Tensor>, { strict = true } = {}): LoadResult {

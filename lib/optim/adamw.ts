@@ -4,6 +4,7 @@ import { Optimizer, OptimizerOptionError, type OptimizerOptions, type ParamGroup
 import { requireRange } from "./options.js";
 import { OptimizerStateError } from "./savedState.js";
 
+/** Rates of {@link AdamW}, with PyTorch's defaults. */
 export interface AdamWOptions extends OptimizerOptions {
   /** Decay rates of the running means of gradient and squared gradient. */
   betas: [number, number];

@@ -4,6 +4,7 @@ import { Tensor } from "../torch/index.js";
 import type { Optimizer, OptimizerOptions } from "./optimizer.js";
 import { asPython, OptimizerStateError } from "./savedState.js";
 
+/** How the loss scale begins, grows and shrinks, with PyTorch's defaults. */
 export interface GradScalerOptions {
   /** Default false: float32 and bfloat16 need no scaling, and on the CPU upstream's scaler is disabled too. */
   enabled?: boolean;
@@ -18,6 +19,7 @@ export interface GradScalerOptions {
 /** `torch.cuda.amp.GradScaler`'s state under its own names; `{}` of a disabled one. Python's floats stay floats where they are whole. */
 export type GradScalerState = Record<string, never> | ScalingState;
 
+/** Where a gradient scaler stands. */
 export interface ScalingState {
   scale: number | PythonFloat;
   growth_factor: number | PythonFloat;

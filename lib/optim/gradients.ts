@@ -1,6 +1,7 @@
 import * as torch from "../torch/index.js";
 import type { Tensor } from "../torch/index.js";
 
+/** What was found in the gradients of a step. */
 export interface GradientCheck {
   /** Euclidean norm over all gradients, accumulated in their own dtype; 0 where there are none. */
   norm: number;

@@ -3,6 +3,7 @@ import type { Tensor } from "../torch/index.js";
 import { Optimizer, type OptimizerOptions, type ParamGroup, type Params } from "./optimizer.js";
 import { requireRange } from "./options.js";
 
+/** Rates of {@link LARS}, with upstream's defaults. */
 export interface LARSOptions extends OptimizerOptions {
   /** Added to the gradient before its norm is taken. */
   weightDecay: number;

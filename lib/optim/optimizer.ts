@@ -14,6 +14,7 @@ export interface OptimizerOptions {
   lrScale?: number;
 }
 
+/** Parameters that share options. */
 export type ParamGroup<Options extends OptimizerOptions> = Options & { params: Tensor[] };
 
 /** Parameters, or several groups of them whose options override the optimiser's own. */

@@ -5,6 +5,7 @@ export class ScheduleError extends Error {
   override readonly name = "ScheduleError";
 }
 
+/** Warm-up and half a cosine, in epochs. */
 export interface LearningRateSchedule {
   /** Peak learning rate, already scaled by the batch size (see {@link scaledLearningRate}). */
   lr: number;
@@ -14,6 +15,7 @@ export interface LearningRateSchedule {
   warmupEpochs?: number;
 }
 
+/** How the momentum encoder's momentum rises to 1, in epochs. */
 export interface MomentumSchedule {
   /** Momentum of the momentum encoder at the start of the run; it ends at 1. */
   momentum: number;
@@ -60,6 +62,7 @@ export function probeLearningRateAt(epoch: number, { lr, epochs }: { lr: number;
   return lr * 0.5 * (1 + cosine((Math.PI * epoch) / epochs));
 }
 
+/** Learning rates of a fine-tuning, in epochs. */
 export interface FineTuningSchedule extends LearningRateSchedule {
   /** Rate at which the warm-up begins. */
   warmupLr: number;

@@ -3,6 +3,7 @@ import type { Tensor } from "../torch/index.js";
 import { Optimizer, OptimizerOptionError, type OptimizerOptions, type ParamGroup, type Params } from "./optimizer.js";
 import { requireRange } from "./options.js";
 
+/** Rates of {@link SGD}, with PyTorch's defaults. */
 export interface SGDOptions extends OptimizerOptions {
   momentum: number;
   dampening: number;

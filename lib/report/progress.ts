@@ -16,6 +16,9 @@ export interface ProgressOptions {
 const AVERAGED_STEPS = 20;
 
 const BAR_FORMAT = "epoch {epoch} [{bar}] {value}/{total}  {figures}";
+/** For terminals in which the figures and a bar would not stand beside each other. */
+const NARROW_FORMAT = "{epoch} {value}/{total} {figures}";
+const NARROW_COLUMNS = 100;
 
 /**
  * Shows a training run: on a terminal a bar for each epoch, which stays when the epoch is done; elsewhere a line every few steps.
@@ -54,12 +57,13 @@ export class TrainingProgress {
 
   #drawBar(entry: StepEntry): void {
     const { epochs, stepsPerEpoch } = this.#options;
-    const payload = { epoch: `${entry.epoch + 1}/${epochs}`, figures: this.#figures(entry) };
+    const narrow = this.#stream.columns > 0 && this.#stream.columns < NARROW_COLUMNS;
+    const payload = { epoch: `${entry.epoch + 1}/${epochs}`, figures: narrow ? this.#figuresThatFit(entry) : this.#figures(entry).join("  ") };
     if (this.#bar === null || this.#barEpoch !== entry.epoch) {
       this.stop();
       this.#barEpoch = entry.epoch;
       this.#bar = new cliProgress.SingleBar(
-        { format: BAR_FORMAT, stream: this.#stream, hideCursor: true, barsize: 16, fps: 10 }, cliProgress.Presets.rect,
+        { format: narrow ? NARROW_FORMAT : BAR_FORMAT, stream: this.#stream, hideCursor: true, barsize: 16, fps: 10 }, cliProgress.Presets.rect,
       );
       this.#bar.start(stepsPerEpoch, entry.stepInEpoch + 1, payload);
     } else {
@@ -71,10 +75,21 @@ export class TrainingProgress {
   #printLine(entry: StepEntry): void {
     const { epochs, stepsPerEpoch } = this.#options;
     const done = String(entry.stepInEpoch + 1).padStart(String(stepsPerEpoch).length);
-    this.#stream.write(`epoch ${entry.epoch + 1}/${epochs}  step ${done}/${stepsPerEpoch}  ${this.#figures(entry)}\n`);
+    this.#stream.write(`epoch ${entry.epoch + 1}/${epochs}  step ${done}/${stepsPerEpoch}  ${this.#figures(entry).join("  ")}\n`);
   }
 
-  #figures(entry: StepEntry): string {
+  /** The most telling figures, as many as a line has room for: what is unusual, the loss, the time left, then the others in their order. */
+  #figuresThatFit(entry: StepEntry): string {
+    const { epochs, stepsPerEpoch } = this.#options;
+    const rank = (figure: string): number => ["!", "loss", "left"].findIndex((word) => figure.startsWith(word));
+    const figures = this.#figures(entry);
+    const ordered = [...figures.filter((each) => rank(each) >= 0).sort((a, b) => rank(a) - rank(b)), ...figures.filter((each) => rank(each) < 0)];
+    let room = this.#stream.columns - 1 - `${entry.epoch + 1}/${epochs} ${stepsPerEpoch}/${stepsPerEpoch}`.length;
+    const fitting = ordered.filter((figure) => (room -= figure.length + 1) >= 0);
+    return fitting.join(" ");
+  }
+
+  #figures(entry: StepEntry): string[] {
     const { epochs, stepsPerEpoch, lastStep = epochs * stepsPerEpoch } = this.#options;
     const sum = (field: "stepMs" | "dataWaitMs"): number => this.#recent.reduce((total, each) => total + each[field], 0);
     const stepMs = sum("stepMs") / this.#recent.length;
@@ -88,7 +103,7 @@ export class TrainingProgress {
       `wait ${Math.round((100 * sum("dataWaitMs")) / sum("stepMs"))}%`,
       `left ${formatDuration(((lastStep - entry.step - 1) * stepMs) / 1000)}`,
       ...(entry.signals?.alerts ?? []).map((alert) => `! ${alert}`),
-    ].join("  ");
+    ];
   }
 }
 

@@ -25,6 +25,7 @@ export function enableGrad<T>(fn: () => T): T {
   return withGradMode(true, fn);
 }
 
+/** Whether operators record what a backward pass needs. */
 export function isGradEnabled(): boolean {
   return native.isGradEnabled();
 }

@@ -7,6 +7,7 @@ import { Tensor } from "./tensor.js";
 /** Numbers, booleans or BigInts in arrays nested as deep as the tensor has dimensions. */
 export type TensorData = number | bigint | boolean | readonly TensorData[];
 
+/** Element type, device and gradient of a new tensor. */
 export interface TensorOptions {
   dtype?: DType;
   device?: string;

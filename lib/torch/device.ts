@@ -6,6 +6,7 @@ const deviceTypes: Readonly<Record<string, number>> = { cpu: 0, cuda: 1, xpu: 12
 
 const pattern = /^([a-z]+)(?::(\d{1,3}))?$/;
 
+/** Whether a text names a device: `cpu`, `cuda`, `cuda:0`. */
 export function isDevice(value: unknown): value is Device {
   if (typeof value !== "string") return false;
   const match = pattern.exec(value);

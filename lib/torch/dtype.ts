@@ -22,17 +22,21 @@ export interface Complex {
 /** What an operator takes for a `Scalar`: an integral number or bigint is an integer, a fractional number a double. */
 export type Scalar = number | bigint | boolean | Complex;
 
+/** Whether elements are whole, real, complex or truth values. */
 export type DTypeKind = "float" | "int" | "bool" | "complex";
 
+/** A JavaScript array of numbers of one type. */
 export type TypedArray =
   | Uint8Array | Int8Array | Uint16Array | Int16Array | Uint32Array | Int32Array
   | BigInt64Array | BigUint64Array | Float32Array | Float64Array;
 
+/** Makes a {@link TypedArray}. */
 export type TypedArrayConstructor =
   | Uint8ArrayConstructor | Int8ArrayConstructor | Uint16ArrayConstructor | Int16ArrayConstructor
   | Uint32ArrayConstructor | Int32ArrayConstructor | BigInt64ArrayConstructor | BigUint64ArrayConstructor
   | Float32ArrayConstructor | Float64ArrayConstructor;
 
+/** What is known of an element type. */
 export interface DTypeInfo {
   /** `c10::ScalarType` as a number. */
   readonly code: number;
@@ -50,6 +54,7 @@ function info(code: number, itemSize: number, kind: DTypeKind, typedArray: Typed
   return { code, itemSize, typedArray, kind };
 }
 
+/** Every element type, by libtorch's code. */
 export const dtypes: Readonly<Record<DType, DTypeInfo>> = {
   uint8: info(0, 1, "int", Uint8Array),
   int8: info(1, 1, "int", Int8Array),
@@ -92,6 +97,7 @@ export function dtypeFromCode(code: number): DType {
   return name;
 }
 
+/** Whether a value names an element type. */
 export function isDType(name: unknown): name is DType {
   return typeof name === "string" && Object.hasOwn(dtypes, name);
 }
@@ -117,6 +123,7 @@ export function dtypeOfTypedArray(array: ArrayBufferView): DType {
   throw new TypeError(`no dtype matches ${array.constructor.name}; pass a typed array such as Float32Array or BigInt64Array`);
 }
 
+/** How a tensor's elements are stored. */
 export type Layout = "strided" | "sparse_coo" | "sparse_csr" | "_mkldnn" | "sparse_csc" | "sparse_bsr" | "sparse_bsc" | "jagged";
 
 /** `c10::Layout` codes. */
@@ -124,6 +131,7 @@ export const layouts: Readonly<Record<Layout, number>> = {
   strided: 0, sparse_coo: 1, sparse_csr: 2, _mkldnn: 3, sparse_csc: 4, sparse_bsr: 5, sparse_bsc: 6, jagged: 7,
 };
 
+/** In which order a dense tensor's dimensions lie in memory. */
 export type MemoryFormat = "contiguous_format" | "preserve_format" | "channels_last" | "channels_last_3d";
 
 /** `c10::MemoryFormat` codes. */
@@ -148,12 +156,14 @@ export function memoryFormatCode(name: string): number {
   return codeIn(memoryFormats, "memory format", name);
 }
 
+/** The layout that libtorch calls by this number. */
 export function layoutFromCode(code: number): Layout {
   const name = Object.keys(layouts).find((key) => layouts[key as Layout] === code);
   if (name === undefined) throw new TypeError(`unknown layout code ${code}; expected 0 to ${Object.keys(layouts).length - 1}`);
   return name as Layout;
 }
 
+/** The memory format that libtorch calls by this number. */
 export function memoryFormatFromCode(code: number): MemoryFormat {
   const name = Object.keys(memoryFormats).find((key) => memoryFormats[key as MemoryFormat] === code);
   if (name === undefined) throw new TypeError(`unknown memory format code ${code}; expected 0 to 3`);

@@ -12,6 +12,7 @@ import { loadFrozenEncoder } from "./frozenEncoder.js";
 import { normalized } from "./neighbours/similarity.js";
 import { requirePrecision, requireRange, requireWhole, resolveDevice, type Precision } from "./options.js";
 
+/** Which images, which encoder, and where the vectors go. */
 export interface EmbedImagesOptions {
   /** Image files, or one of whatever `openImages` knows: a folder, a list, shards. */
   images: readonly string[];
@@ -42,6 +43,7 @@ export interface EmbedImagesOptions {
   force?: boolean;
 }
 
+/** What {@link embedImages} tells while it works. */
 export interface EmbedImagesHooks {
   /** Stops after the batch that is under way; what is done is kept for a later run. */
   signal?: AbortSignal;
@@ -53,6 +55,7 @@ export interface EmbedImagesHooks {
   onRows?(chunk: EmbeddingChunk): Promise<void> | void;
 }
 
+/** What {@link embedImages} has computed. */
 export interface EmbedImagesResult {
   /** `"interrupted"` by the signal: the same call goes on. */
   reason: "finished" | "interrupted";

@@ -7,6 +7,7 @@ import * as torch from "../torch/index.js";
 import type { Tensor } from "../torch/index.js";
 import { createAutocast, type Precision } from "./options.js";
 
+/** How a classifier is judged. */
 export interface EvaluateOptions {
   /** Classes that labels count. The classifier may have more outputs, as upstream's always have 1000. */
   numClasses: number;

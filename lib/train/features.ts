@@ -19,6 +19,7 @@ export type FeatureLayer = "class" | "patches" | "pooled" | "projector";
 
 export const featureLayers: readonly FeatureLayer[] = ["class", "patches", "pooled", "projector"];
 
+/** Which features are taken, and from images of which size. */
 export interface FeatureOptions {
   /** Default: the class token of a ViT, the pooled features of a ResNet. */
   layer?: FeatureLayer;

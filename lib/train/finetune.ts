@@ -28,6 +28,7 @@ import { SupervisedRecorder, type SupervisedHooks } from "./runs/supervisedRecor
 import { SavedSupervised } from "./runs/supervisedState.js";
 import { untilAborted } from "./runs/untilAborted.js";
 
+/** What {@link finetune} has trained, and how good it is. */
 export interface FinetuneResult {
   /** The trained classifier; the caller disposes of it. */
   model: Encoder;

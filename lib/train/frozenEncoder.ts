@@ -4,6 +4,7 @@ import { encoderFromFile, type Encoder } from "../models/index.js";
 import { FeatureError, type FeatureLayer } from "./features.js";
 import { readEncoder } from "./initialWeights.js";
 
+/** What a checkpoint does not tell of its encoder. */
 export interface FrozenEncoderOptions {
   /** Attention heads of a ViT, where they are not what the file says or its kind usually has. */
   numHeads?: number | undefined;
@@ -22,7 +23,7 @@ export interface FrozenEncoder {
 }
 
 /**
- * Reads an encoder that features are taken from, out of whatever {@link readEncoder} knows.
+ * Reads an encoder that features are taken from, out of whatever `readEncoder` knows.
  *
  * @throws CheckpointNotFoundError, CheckpointError, ConvertError, ModelConfigError or StateDictError that say what does not fit;
  *   FeatureError for the layer `"projector"` of a checkpoint that has none

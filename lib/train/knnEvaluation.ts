@@ -23,6 +23,7 @@ export interface KnnJudgeOptions {
   onProgress?(progress: KnnProgress): void;
 }
 
+/** What {@link evaluateKnn} tells while it works. */
 export interface KnnProgress {
   /** What is being done: features of the gallery, those of the queries, or the search for neighbours. */
   stage: "gallery" | "queries" | "neighbours";
@@ -42,6 +43,7 @@ export interface KnnJudgement {
   bad: BadImage[];
 }
 
+/** Which encoder is judged, by which images and numbers of neighbours. */
 export interface KnnEvaluationOptions extends KnnJudgeOptions, LoadExtractorOptions {
   /** A labelled data set, as `openLabelledSplits` takes it. */
   data: string;
@@ -53,6 +55,7 @@ export interface KnnEvaluationOptions extends KnnJudgeOptions, LoadExtractorOpti
   numClasses?: number;
 }
 
+/** Accuracies of a kNN judgement, in per cent. */
 export interface KnnEvaluation extends KnnJudgement {
   classes: number;
   layer: string;

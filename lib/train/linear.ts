@@ -26,6 +26,7 @@ export interface LinearProbeHooks extends SupervisedHooks {
   onFeatures?(done: number, images: number, part: "train" | "val"): void;
 }
 
+/** What {@link linearProbe} has trained, and how good it is. */
 export interface LinearProbeResult {
   /** The frozen encoder with its classifier, in evaluation mode; the caller disposes of it. */
   model: Encoder;

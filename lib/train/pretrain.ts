@@ -35,7 +35,7 @@ export interface PretrainHooks {
   signal?: AbortSignal;
 }
 
-export interface PretrainResult {
+/** What {@link pretrain} has done. */ export interface PretrainResult {
   /** The trained network; the caller disposes of it. */
   moco: MoCo;
   reason: Exclude<EndEntry["reason"], "failed">;

@@ -19,6 +19,7 @@ export interface ComparedImagesOptions extends Omit<NearestOptions, "onProgress"
   onProgress?(progress: NearestProgress | { stage: "features"; done: number; total: number }): void;
 }
 
+/** What is searched, and with which encoder. */
 export interface SearchImagesOptions extends ComparedImagesOptions {
   /** What to search: images as `openImages` takes them, or an embeddings file. */
   in: string;
@@ -26,6 +27,7 @@ export interface SearchImagesOptions extends ComparedImagesOptions {
   k?: number;
 }
 
+/** The images nearest to one query. */
 export interface SearchResult {
   /** In the order of the queries. */
   results: { query: string; neighbours: Neighbour[] }[];
@@ -36,6 +38,7 @@ export interface SearchResult {
   bad: BadImage[];
 }
 
+/** Groups of near-duplicates. */
 export interface DuplicatesResult {
   /** The largest first. */
   groups: DuplicateGroup[];

@@ -7,8 +7,8 @@ const step = (number: number): StepEntry => ({
   gradientNorm: 1, imagesPerSecond: 512, dataWaitMs: 50, stepMs: 500, scale: 1,
 });
 
-function record(terminal: boolean): { stream: NodeJS.WriteStream; text: () => string } {
-  const stream = Object.assign(new PassThrough(), { isTTY: terminal, columns: 120, clearLine() {}, cursorTo() {} });
+function record(terminal: boolean, columns = 120): { stream: NodeJS.WriteStream; text: () => string } {
+  const stream = Object.assign(new PassThrough(), { isTTY: terminal, columns, clearLine() {}, cursorTo() {} });
   let text = "";
   stream.on("data", (chunk: Buffer) => (text += chunk.toString()));
   return { stream: stream as unknown as NodeJS.WriteStream, text: () => text };
@@ -36,6 +36,17 @@ test("on a terminal: a bar for each epoch", () => {
   expect(text()).toContain("4/4  loss 5.2500  lr 1.50e-4  m 0.9900  512 img/s  wait 10%  left 1s");
   expect(text()).toContain("epoch 2/2 [");
   expect(text()).toContain("2/4  loss 5.2500");
+});
+
+test("on a narrow terminal: no bar, and the figures that fit, what is unusual and the loss first", () => {
+  for (const [columns, figures] of [[40, "1/2 4/4 loss 5.2500 left 2s lr 1.50e-4"], [24, "1/2 4/4 loss 5.2500"]] as const) {
+    const { stream, text } = record(true, columns);
+    const progress = new TrainingProgress({ epochs: 2, stepsPerEpoch: 4, printEvery: 1000, stream });
+    for (let i = 0; i < 4; i++) progress.step(step(i));
+    progress.stop();
+    expect(text()).toContain(figures);
+    expect(text()).not.toMatch(/\[[^?\d]|512 img/);
+  }
 });
 
 test("a step of training with labels shows its accuracy, and no momentum", () => {

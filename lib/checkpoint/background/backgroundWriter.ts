@@ -7,6 +7,7 @@ import { TensorStorages } from "../tensorStorage.js";
 import { writeCheckpoint } from "../writeCheckpoint.js";
 import type { TouchJob, WriteJob, WriteReply } from "./writeJob.js";
 
+/** How a {@link BackgroundWriter} writes. */
 export interface BackgroundWriterOptions {
   /** Write before `save` returns, without a second copy of the state in memory; off by default. */
   readonly synchronous?: boolean;

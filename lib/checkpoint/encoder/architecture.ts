@@ -26,6 +26,7 @@ export interface ResnetSizes {
   widthPerGroup: number;
 }
 
+/** What an encoder's tensors tell of its sizes. */
 export type EncoderSizes = VitSizes | ResnetSizes;
 
 /** A ViT's sizes, or null where tensors are missing or have impossible shapes. */

@@ -20,6 +20,7 @@ import { readEncoderFile, type ReadEncoder } from "./readEncoder.js";
 import type { CheckpointKind } from "./recognise.js";
 import { targetOf, type ConvertTarget } from "./targets.js";
 
+/** What {@link convertCheckpoint} writes, and how. */
 export interface ConvertOptions {
   to: ConvertTarget;
   /** Which encoder of a pre-training checkpoint. Default "base". */

@@ -15,6 +15,7 @@ import { recogniseCheckpoint, type RecognisedCheckpoint } from "./recognise.js";
 const WEIGHT_FILES = ["model.safetensors", "pytorch_model.bin"];
 const LONGEST_CONFIG = 2 ** 20;
 
+/** Which encoder of a file is read, and what the file does not tell. */
 export interface ReadEncoderOptions extends ReadOptions {
   /** Which encoder of a pre-training checkpoint. Default "base", as upstream evaluates. */
   which?: WhichEncoder;

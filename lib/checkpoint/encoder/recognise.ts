@@ -14,6 +14,7 @@ import { detectLayout } from "./layouts/index.js";
 export type CheckpointKind =
   | "moco-v3" | "linear-probe" | "encoder" | "deit" | "timm" | "torchvision" | "huggingface" | "state-dict" | "unknown";
 
+/** What a checkpoint was found to be. */
 export interface RecognisedCheckpoint {
   kind: CheckpointKind;
   family: "vit" | "resnet" | null;

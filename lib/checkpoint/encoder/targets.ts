@@ -1,5 +1,6 @@
 /** What `moco convert` writes. */
 export const convertTargets = ["moco-v3", "deit", "timm", "torchvision", "huggingface", "safetensors", "encoder", "onnx"] as const;
+/** A kind of file that an encoder can be written as. */
 export type ConvertTarget = (typeof convertTargets)[number];
 
 /**

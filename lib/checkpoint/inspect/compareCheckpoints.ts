@@ -6,6 +6,7 @@ import { compareTensors, type TensorDifference, type Tolerance } from "./compare
 import { listContents } from "./entries.js";
 import { readForInspection } from "./readForInspection.js";
 
+/** What of two checkpoints is compared. */
 export interface CompareOptions extends Partial<Tolerance> {
   /** Compare the encoders alone, under our names, whatever the files are: a checkpoint with its conversion. */
   encoder?: boolean;
@@ -15,6 +16,7 @@ export interface CompareOptions extends Partial<Tolerance> {
   accepts?: (key: string) => boolean;
 }
 
+/** How two checkpoints differ. */
 export interface Comparison {
   a: { file: string; kind: CheckpointKind };
   b: { file: string; kind: CheckpointKind };

@@ -1,11 +1,14 @@
+/** The precisions that an ONNX model's weights can have. */
 export const onnxPrecisions = ["float32", "float16", "int8"] as const;
 /** How the weights are stored, and in what the network computes: see {@link OnnxOptions.precision}. */
 export type OnnxPrecision = (typeof onnxPrecisions)[number];
 
+/** The features that an ONNX model can give. */
 export const onnxLayers = ["class", "patches", "pooled"] as const;
 /** What of an encoder becomes the features: see {@link OnnxOptions.layer}. */
 export type OnnxLayer = (typeof onnxLayers)[number];
 
+/** How an encoder becomes an ONNX model. */
 export interface OnnxOptions {
   /**
    * - `"float32"` (default): as the checkpoint has it.

@@ -53,6 +53,7 @@ export interface Box {
 /** The operations of colour jitter, under the numbers that the native kernels know. */
 export const jitterOperations = { brightness: 0, contrast: 1, saturation: 2, hue: 3 } as const;
 
+/** Strengths of the colour changes that were drawn for one view. */
 export interface JitterParameters {
   /** Operations in the order in which they are applied. */
   order: readonly number[];

@@ -7,6 +7,7 @@ import { planSteps, type DeviceStep, type PixelParameters } from "./devicePlan.j
 import { DataOptionError } from "../errors.js";
 import { imageNetNormalization, type Normalization } from "../imagePool.js";
 
+/** Where and in which size a {@link DeviceAugmentation} makes views. */
 export interface DeviceAugmentationOptions {
   /** Default: ImageNet's. */
   normalization?: Normalization;

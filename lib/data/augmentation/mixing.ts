@@ -8,6 +8,7 @@ import { DataOptionError } from "../errors.js";
 import { RandomStream } from "../random.js";
 import type { Box } from "./augmentation.js";
 
+/** How pictures of a batch are mixed with each other: mixup and CutMix. */
 export interface MixingRecipe {
   /** Both parameters of the beta distribution that mixup's share is drawn from; 0 for no mixup. DeiT: 0.8. */
   mixupAlpha: number;
@@ -39,6 +40,11 @@ export interface MixingKey {
 const mixingStream = 0x6d6978;
 
 /** @throws {DataOptionError} for a parameter or probability that makes no sense. */
+/**
+ * Sees that a recipe of mixing can be drawn from.
+ *
+ * @throws DataOptionError for a value outside its range
+ */
 export function checkMixing(recipe: MixingRecipe): void {
   for (const name of ["mixupAlpha", "cutmixAlpha"] as const) {
     if (!(recipe[name] >= 0 && recipe[name] <= 1000)) {

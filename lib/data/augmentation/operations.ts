@@ -18,6 +18,7 @@ export type OperationName =
   | "autoContrast" | "equalize" | "invert" | "rotate" | "posterize" | "solarize" | "solarizeAdd" | "color" | "contrast" | "brightness"
   | "sharpness" | "shearX" | "shearY" | "translateX" | "translateY";
 
+/** One operation on a picture's pixels, with its strength. */
 export interface ImageOperation {
   name: OperationName;
   argument: number;

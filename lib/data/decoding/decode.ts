@@ -10,6 +10,7 @@ import { maxPixels, type DecodedImage } from "./decodedImage.js";
 import { decodeGif } from "./gif.js";
 import { decodeNetpbm } from "./netpbm.js";
 
+/** The kinds of image files that are read. */
 export type ImageFormat = "jpeg" | "png" | "webp" | "gif" | "tiff" | "avif" | "bmp" | "netpbm";
 
 function startsWith(bytes: Uint8Array, text: string, at = 0): boolean {
@@ -31,6 +32,13 @@ export function sniffFormat(bytes: Uint8Array): ImageFormat | null {
   return null;
 }
 
+/** Why bytes that announce no known format are no image for us. */
+function unknownFormat(bytes: Uint8Array): string {
+  const heic = ["heic", "heix", "heim", "heis", "mif1", "msf1"].some((brand) => startsWith(bytes, `ftyp${brand}`, 4));
+  if (heic) return "a HEIC photograph, which cannot be read here: convert it to JPEG, as by `heif-convert` or when exporting it";
+  return "not an image in a known format (its first bytes match none)";
+}
+
 /** Number of colour components that a JPEG's frame header declares, or 0 when it has none. */
 function jpegComponents(bytes: Uint8Array): number {
   let at = 2;
@@ -48,6 +56,7 @@ function jpegComponents(bytes: Uint8Array): number {
   return 0;
 }
 
+/** How a file becomes pixels. */
 export interface DecodeOptions {
   /** Turn the picture upright as its EXIF orientation says. Default false, as upstream. */
   exif?: boolean;
@@ -62,7 +71,7 @@ export interface DecodeOptions {
 export async function decodeWithSharp(bytes: Uint8Array, options: DecodeOptions = {}): Promise<DecodedImage> {
   if (bytes.length === 0) throw new Error("the file is empty");
   const format = sniffFormat(bytes);
-  if (format === null) throw new Error("not an image in a known format (its first bytes match none)");
+  if (format === null) throw new Error(unknownFormat(bytes));
   if (format === "bmp") return decodeBmp(bytes);
   if (format === "netpbm") return decodeNetpbm(bytes);
   if (format === "gif") return decodeGif(bytes);

@@ -5,7 +5,8 @@ export const imageEndings: ReadonlySet<string> = new Set([
 
 const imageName = new RegExp(`(?:${[...imageEndings].join("|").replaceAll(".", "\\.")})$`, "i");
 
-/** Whether a file's name says that it is an image. */
+/** Whether a file's name, without its folder, says that it is an image. */
 export function isImageName(name: string): boolean {
-  return imageName.test(name);
+  // What macOS writes beside files on other file systems, `._NAME`, has their endings and no picture in it.
+  return imageName.test(name) && !name.startsWith("._");
 }

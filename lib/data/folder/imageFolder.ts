@@ -15,6 +15,7 @@ export { imageEndings } from "./imageEndings.js";
 /** Fewer images are scanned faster than anyone would notice. */
 const worthKeeping = 20_000;
 
+/** Which part of a folder is opened, and whether its list is kept. */
 export interface ImageFolderOptions {
   /** The subfolder that holds the images when there is one. Default `"train"`. */
   split?: string;
@@ -68,7 +69,8 @@ export class ImageFolder implements ImageSource {
     const index = known ?? (await scanAndKeep(root, cache, options.cache));
     if (index.names.length === 0) {
       throw new ImageFolderError(
-        `no images in ${root} or the folders below it; files that end in ${[...imageEndings].join(" ")} count`,
+        `no images in ${root} or the folders below it; files that end in ${[...imageEndings].join(" ")} count` +
+          " (photographs that end in .heic or .raw need to be converted first)",
       );
     }
     return new ImageFolder(root, index);

@@ -6,6 +6,7 @@ import { isStream, labelOf, nameOf, type ImageSource, type ImageStream } from ".
 import type { Sample } from "./epochSamples.js";
 import { renderImages } from "./renderImages.js";
 
+/** Size and preparation of images for judging. */
 export interface EvaluationOptions {
   /** Height and width of the result in pixels. */
   imageSize: number | readonly [number, number];
@@ -23,6 +24,7 @@ export interface EvaluationOptions {
   pool?: ImagePool;
 }
 
+/** Which images make up the batches. */
 export interface EvaluationBatchOptions extends EvaluationOptions {
   batchSize: number;
   /** Which images of a source, in which order. Default: all. A stream's images come in an order of its own, each once. */
@@ -31,6 +33,7 @@ export interface EvaluationBatchOptions extends EvaluationOptions {
   prefetch?: number;
 }
 
+/** Images as an encoder is judged by them, `[N, 3, H, W]`, with what belongs to them. */
 export interface EvaluationBatch {
   /** Float32 [n, 3, H, W]; the consumer disposes of it. */
   images: Tensor;

@@ -8,6 +8,7 @@ const mostSamples = 2 ** 32 - 1;
 /** From here on drawing a permutation takes 15 ms and more, which a training step would feel; another thread does it. */
 const threadFrom = 2 ** 18;
 
+/** Which images a {@link Sampler} orders, and for how many processes. */
 export interface SamplerOptions {
   seed: number;
   /** This process among `worldSize`, from 0. */

@@ -3,6 +3,7 @@ import { viewRecipes, type RecipeChanges } from "../augmentation/augmentation.js
 import type { ImageSource, ImageStream } from "../imageSource.js";
 import { ViewLoader, type ViewBatch, type ViewLoaderOptions } from "./viewLoader.js";
 
+/** Batches, views and threads of a {@link TwoViewLoader}. */
 export interface TwoViewOptions extends ViewLoaderOptions {
   /** Smallest area of a crop as a fraction of the image's. Default 0.08. */
   cropMin?: number;

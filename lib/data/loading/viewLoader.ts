@@ -17,6 +17,7 @@ import { renderImages } from "./renderImages.js";
 import { requireRank } from "./sampler.js";
 import { ViewBuffers, type ViewShape } from "./viewBuffers.js";
 
+/** Batches, views and threads of a {@link ViewLoader}. */
 export interface ViewLoaderOptions {
   /** Images in a batch of this rank. */
   batchSize: number;

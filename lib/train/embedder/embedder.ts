@@ -6,6 +6,7 @@ import { EmbedQueue, type EmbedCall, type EmbedOutcome, type QueuedImage } from 
 import { EmbedderClosedError, EmbedError, EmbedQueueFullError } from "./errors.js";
 import { fromSent } from "./sentError.js";
 
+/** Batches, queue and encoder of an {@link Embedder}. */
 export interface EmbedderOptions {
   /** Which features. Default: the class token of a ViT, the pooled features of a ResNet; these are what is compared, searched and classified. */
   layer?: FeatureLayer;
@@ -27,6 +28,7 @@ export interface EmbedderOptions {
   maxWaitMs?: number;
 }
 
+/** Of one call of an {@link Embedder}. */
 export interface EmbedOptions {
   /** Takes the call back: it is rejected with the signal's reason, and what has not begun is left undone. */
   signal?: AbortSignal;

@@ -11,6 +11,7 @@ import type { SupervisedHooks } from "../runs/supervisedRecorder.js";
 /** What is evaluated, and how; `resume` leads to the classifier. */
 export type EvaluateFinetunedOptions = FinetuneOptions & { resume: string };
 
+/** How good a fine-tuned classifier is, and its moving average where there is one. */
 export interface FinetunedEvaluation extends Evaluation {
   /** Path of the checkpoint. */
   checkpoint: string;

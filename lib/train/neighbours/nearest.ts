@@ -31,6 +31,7 @@ export interface DuplicateGroup {
   similarity: number;
 }
 
+/** How images are compared: exactly, or by an index. */
 export interface NearestOptions {
   /** Where exact comparisons run. Default: the first GPU, where there is one. */
   device?: string;
@@ -41,6 +42,7 @@ export interface NearestOptions {
   onProgress?(progress: NearestProgress): void;
 }
 
+/** What a search tells while it works. */
 export interface NearestProgress {
   stage: "index" | "search" | "pairs";
   done: number;
@@ -62,8 +64,9 @@ export const defaultThreshold = 0.97;
  */
 const noise = 0.01;
 
+/** From which similarity on images count as the same. */
 export interface DuplicateOptions {
-  /** See {@link defaultThreshold}. */
+  /** See `defaultThreshold`. */
   threshold?: number;
   /**
    * Compare features as they are. Default false: the mean of all is taken away first. Features of an encoder share a large part, so that any two

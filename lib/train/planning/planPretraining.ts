@@ -51,6 +51,7 @@ export interface PretrainPlan {
   checkpoints: CheckpointPlan & { folder: string; freeBytes: number };
 }
 
+/** What {@link planPretraining} tells while it measures. */
 export interface PlanHooks {
   /** What is being measured now. */
   onStage?(what: string): void;

@@ -17,6 +17,7 @@ export class ReplayError extends Error {
   override readonly name = "ReplayError";
 }
 
+/** How a failed step is done again. */
 export interface ReplayOptions {
   /** Default: the run's own, where this machine has it, else the CPU. */
   device?: string;
