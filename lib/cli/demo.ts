@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type Command, Option } from "commander";
-import { ensureReady } from "../setup/index.js";
+import { ensureReady, fetchDemoImages } from "../setup/index.js";
 import { wholeFrom } from "./numberOption.js";
 
 interface Flags {
@@ -26,6 +26,7 @@ export function register(program: Command): void {
     .addHelpText("after", "\nExample:\n  $ moco demo --out demo-run")
     .action(async (flags: Flags) => {
       await ensureReady();
+      await fetchDemoImages();
       const { EmojiDrawings } = await import("../data/datasets/emojiDrawings.js");
       const { runDemo } = await import("../train/demo.js");
       const { demoReportHtml } = await import("../report/demoReport.js");
