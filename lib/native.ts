@@ -1,9 +1,10 @@
 import { createRequire } from "node:module";
-import { existsSync } from "node:fs";
-import { fileURLToPath } from "node:url";
+import { join } from "node:path";
 import { calmOpenMP, quietC10d } from "./config.js";
+import { type AddonPlace, buildFolder, findAddon } from "./setup/addonPlace.js";
 import { findLibtorch } from "./setup/findLibtorch.js";
 import { hasNvidiaDriver } from "./setup/nvidiaDriver.js";
+import { whyNoPrebuilt } from "./setup/prebuilt.js";
 
 /** The addon's functions. Tensors are integer slots; see native/*.cc for each function's contract. */
 export interface Native {
@@ -173,18 +174,20 @@ export class AddonLoadError extends Error {
 }
 
 const require = createRequire(import.meta.url);
-/** Folder of the addon's binaries. */
-export const addonFolder = fileURLToPath(new URL("../../build/Release/", import.meta.url));
 
-function load(): Native {
-  const addonPath = `${addonFolder}moco.node`;
+function load(): { native: Native; place: AddonPlace } {
   const libtorch = findLibtorch();
-  if (!existsSync(addonPath)) {
-    throw new AddonLoadError(`The native addon is not built: ${addonPath} does not exist.\nBuild it with: npx moco setup`);
+  const place = findAddon(libtorch);
+  if (place === null) {
+    throw new AddonLoadError(
+      `There is no native addon for libtorch ${libtorch.version}: none was built in ${buildFolder}, and ${whyNoPrebuilt(libtorch)}.\n` +
+        "Build it, with a C++ compiler and CMake: npx moco setup",
+    );
   }
   calmOpenMP();
   quietC10d();
-  let loading = `${addonFolder}moco_loader.node`;
+  const addonPath = join(place.folder, "moco.node");
+  let loading = join(place.folder, "moco_loader.node");
   try {
     const loader = require(loading) as { open(path: string): void; builtFor: string };
     if (loader.builtFor.split("+")[0] !== libtorch.version.split("+")[0]) {
@@ -197,7 +200,7 @@ function load(): Native {
     // Its operators register themselves in the dispatcher as it loads; the addon needs no more than that to use a GPU.
     if (hasNvidiaDriver()) for (loading of libtorch.cudaPreload) loader.open(loading);
     loading = addonPath;
-    return require(addonPath) as Native;
+    return { native: require(addonPath) as Native, place };
   } catch (error) {
     if (error instanceof AddonLoadError) throw error;
     throw new AddonLoadError(
@@ -208,4 +211,8 @@ function load(): Native {
   }
 }
 
-export const native: Native = load();
+const loaded = load();
+
+export const native: Native = loaded.native;
+/** Which addon was loaded, and the one for CUDA beside it. */
+export const addonPlace: AddonPlace = loaded.place;

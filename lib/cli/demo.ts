@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { mkdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type Command, Option } from "commander";
-import { ensureReady } from "../setup/index.js";
+import { ensureReady, fetchDemoImages } from "../setup/index.js";
 import { wholeFrom } from "./numberOption.js";
 
 interface Flags {
@@ -28,6 +28,7 @@ export function register(program: Command): void {
       const report = join(flags.out, "report.html");
       await requireWritable(flags.out); // before minutes of training, not after them
       await ensureReady();
+      await fetchDemoImages();
       const { EmojiDrawings } = await import("../data/datasets/emojiDrawings.js");
       const { runDemo } = await import("../train/demo.js");
       const { demoFigures } = await import("../report/demoFigures.js");

@@ -1,6 +1,5 @@
-import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
-import { addonFolder, native } from "../native.js";
+import { addonPlace, native } from "../native.js";
 
 /** The functions of the CUDA addon; see native/cuda/*.cc for each one's contract. */
 export interface NativeCuda {
@@ -32,8 +31,11 @@ export function cudaAddon(): NativeCuda {
   if (loaded) return loaded;
   // It names symbols of libtorch_cuda, which only then are in this process.
   if (native.cudaDeviceCount() === 0) throw new CudaAddonError("libtorch sees no GPU here; see why with: npx moco doctor");
-  const path = `${addonFolder}moco_cuda.node`;
-  if (!existsSync(path)) throw new CudaAddonError(`${path} does not exist: CUDA's headers were not found.\nBuild it with: npx moco setup --cuda`);
+  const path = addonPlace.cuda;
+  if (path === null) {
+    const beside = addonPlace.source === "build" ? "was not built, as CUDA's headers were not found" : "is not installed";
+    throw new CudaAddonError(`The CUDA addon ${beside}.\nBuild it with: npx moco setup --cuda`);
+  }
   try {
     return (loaded = require(path) as NativeCuda);
   } catch (error) {

@@ -10,6 +10,7 @@ import { BuildError } from "./errors.js";
 import { installCommand } from "./installCommand.js";
 import { withLock } from "./lock.mjs";
 import { packageRoot } from "./packageRoot.js";
+import { ADDON_FILES, CUDA_ADDON } from "./prebuilt.js";
 import { say, startProgress } from "./progress.js";
 import type { LibtorchLocation } from "./torchFolder.js";
 
@@ -23,10 +24,10 @@ export interface BuildOptions {
   readonly rebuild?: boolean;
   /** Build the CUDA addon too, if CUDA's headers are found. Default: where there is a driver, `MOCO_CUDA` asks for it, or it was built before. */
   readonly cuda?: boolean;
+  /** For any system that libtorch's own packages run on, with libjpeg-turbo inside, as packaged binaries are. Default: for this one. */
+  readonly portable?: boolean;
 }
 
-const ADDONS = ["moco.node", "moco_loader.node"];
-export const CUDA_ADDON = "moco_cuda.node";
 // Torch's headers need this much memory for each file that is compiled at the same time.
 const BYTES_PER_COMPILER = 1.5e9;
 const LINES_SHOWN = 30;
@@ -34,7 +35,7 @@ const LINES_SHOWN = 30;
 /** Whether the addon is built from these sources for this libtorch. */
 export function isAddonFresh(libtorch: LibtorchLocation, { root = packageRoot, out = join(root, "build") }: BuildOptions = {}): boolean {
   const folder = join(out, "Release");
-  return ADDONS.every((each) => existsSync(join(folder, each))) && readStamp(folder) === fingerprint(libtorch, root);
+  return ADDON_FILES.every((each) => existsSync(join(folder, each))) && readStamp(folder) === fingerprint(libtorch, root);
 }
 
 /** CUDA's headers where its addon is wanted: empty where it is not, or they were not found. */
@@ -50,7 +51,7 @@ function cudaIncludes(config: Config, libtorch: LibtorchLocation, folder: string
  * @throws {BuildError} with the compiler's last lines and what to do.
  */
 export async function buildAddon(config: Config, libtorch: LibtorchLocation, options: BuildOptions = {}): Promise<void> {
-  const { root = packageRoot, out = join(root, "build"), rebuild = false } = options;
+  const { root = packageRoot, out = join(root, "build"), rebuild = false, portable = false } = options;
   const folder = join(out, "Release");
   const includes = cudaIncludes(config, libtorch, folder, options.cuda);
   // The stamp also names the sources whose CUDA part did not build here: it is not tried again by itself.
@@ -75,6 +76,8 @@ export async function buildAddon(config: Config, libtorch: LibtorchLocation, opt
       `--CDMOCO_TORCH_LIB=${libtorch.libDir}`,
       `--CDMOCO_TORCH_VERSION=${libtorch.version}`,
       `--CDMOCO_CUDA_INCLUDE=${cuda.join(";")}`,
+      `--CDMOCO_NODE_API_INCLUDE=${nodeApiIncludes().join(";")}`,
+      ...(portable ? ["--CDMOCO_PORTABLE=ON", "--CDMOCO_JPEG=static"] : []),
     ];
     const place = ["--directory", root, "--out", out];
     const progress = startProgress(config, `Building the addon for libtorch ${libtorch.version}`, 100, "steps");
@@ -101,12 +104,19 @@ export async function buildAddon(config: Config, libtorch: LibtorchLocation, opt
       progress.end();
     }
     if (failure !== null) throw explain(failure, log);
-    for (const each of includes.length > 0 && !existsSync(failed) ? [...ADDONS, CUDA_ADDON] : ADDONS) {
+    for (const each of includes.length > 0 && !existsSync(failed) ? [...ADDON_FILES, CUDA_ADDON] : ADDON_FILES) {
       if (!existsSync(join(folder, each))) throw new BuildError(`The build ended without ${join(folder, each)}; its output is in ${log}`);
     }
     writeFileSync(join(folder, "moco.stamp"), `${stamp}\n`);
   };
   await withLock(join(out, "addon.lock"), build, { onWait });
+}
+
+/** npm puts them beside this package's files, or anywhere above them. */
+function nodeApiIncludes(): string[] {
+  const require = createRequire(import.meta.url);
+  const folder = (name: string): string => dirname(require.resolve(`${name}/package.json`));
+  return [join(folder("node-api-headers"), "include"), folder("node-addon-api")];
 }
 
 /** Whether a program runs, by its `--version`; the version's first line if it does. */

@@ -2,14 +2,15 @@ import { existsSync } from "node:fs";
 import { availableParallelism, totalmem } from "node:os";
 import { join } from "node:path";
 import { type Config, readConfig } from "../config.js";
-import { CUDA_ADDON, isAddonFresh, programVersion } from "./buildAddon.js";
+import { type AddonPlace, buildFolder, findAddon } from "./addonPlace.js";
+import { isAddonFresh, programVersion } from "./buildAddon.js";
 import { findCudaHeaders, wantsCudaAddon } from "./cudaHeaders.js";
 import { SetupError } from "./errors.js";
 import { findNvrtc } from "./findNvrtc.js";
 import { findLibtorch, type LibtorchLocation } from "./findLibtorch.js";
 import { checkGpus, lookForGpus, type GpuTrial } from "./gpus.js";
 import { installCommand } from "./installCommand.js";
-import { packageRoot } from "./packageRoot.js";
+import { whyNoPrebuilt } from "./prebuilt.js";
 import { findPython } from "./python.js";
 
 /** One thing that was looked at. */
@@ -36,17 +37,19 @@ const OLDEST_NODE = [20, 19] as const;
 export function diagnose(config: Config = readConfig()): Diagnosis {
   const libtorch = lookForLibtorch(config);
   const location = "root" in libtorch ? libtorch : null;
-  const fresh = location !== null && isAddonFresh(location);
+  const addon = location === null ? null : findAddon(location);
+  const ready = addon !== null && (addon.source === "package" || isAddonFresh(location!));
   const checks = [
     checkNode(),
     location ? ok("libtorch", `${location.build} at ${location.root} (${describeSource(location)})`) : (libtorch as Check),
-    checkAddon(location, fresh),
+    checkAddon(location, ready ? addon : null),
     checkDevices(config),
-    ...(location && (wantsCudaAddon(config) || existsSync(cudaAddonFile)) ? [checkCudaAddon(config, location), checkKernelCompiler(config, location)] : []),
+    // npm brings it to machines without a GPU too.
+    ...(location && (wantsCudaAddon(config) || (addon?.source === "build" && addon.cuda)) ? [checkCudaAddon(config, location), checkKernelCompiler(config, location)] : []),
     ok("cache", config.cache),
     checkPython(config, location !== null),
-    checkTool("compiler", ["c++", "g++", "clang++"], fresh),
-    checkTool("cmake", ["cmake"], fresh),
+    checkTool("compiler", ["c++", "g++", "clang++"], ready),
+    checkTool("cmake", ["cmake"], ready),
   ];
   return { ready: checks.every((each) => each.status !== "missing"), checks };
 }
@@ -77,10 +80,11 @@ function describeSource(location: LibtorchLocation): string {
   return location.source === "python" ? "Python's, by LIBTORCH_USE_PYTORCH" : "from the cache";
 }
 
-function checkAddon(location: LibtorchLocation | null, fresh: boolean): Check {
-  const file = join(packageRoot, "build", "Release", "moco.node");
-  if (fresh) return ok("addon", `${file}, built for libtorch ${location!.version}`);
-  const found = existsSync(file) ? `${file} was built from other sources or for another libtorch` : "not built";
+function checkAddon(location: LibtorchLocation | null, addon: AddonPlace | null): Check {
+  const file = join(addon?.folder ?? buildFolder, "moco.node");
+  if (addon !== null) return ok("addon", `${file}, ${addon.source === "build" ? "built here" : "installed by npm"} for libtorch ${location!.version}`);
+  const packaged = location === null ? "" : `; ${whyNoPrebuilt(location)}`;
+  const found = `${existsSync(file) ? `${file} was built from other sources or for another libtorch` : "not built"}${packaged}`;
   return { name: "addon", status: "missing", found, fix: "npx moco setup" };
 }
 
@@ -91,8 +95,9 @@ function checkAddon(location: LibtorchLocation | null, fresh: boolean): Check {
  */
 export function checkCudaAddon(config: Config, location: LibtorchLocation, trial: { nccl: string } | { failure: string } | null = null): Check {
   const without = "without CUDA graphs and NCCL";
-  if (existsSync(cudaAddonFile)) {
-    if (trial === null || "nccl" in trial) return ok("cuda addon", `${cudaAddonFile}${trial ? `, NCCL ${trial.nccl}` : ""}`);
+  const file = findAddon(location)?.cuda;
+  if (file) {
+    if (trial === null || "nccl" in trial) return ok("cuda addon", `${file}${trial ? `, NCCL ${trial.nccl}` : ""}`);
     return { name: "cuda addon", status: "optional", found: `${without}: ${trial.failure}`, fix: "npx moco setup --rebuild" };
   }
   const headers = findCudaHeaders(config, location);
@@ -106,8 +111,6 @@ export function checkKernelCompiler(config: Config, location: LibtorchLocation):
   if (nvrtc !== null) return ok("kernel compiler", nvrtc);
   return { name: "kernel compiler", status: "optional", found: "NVRTC was not found beside libtorch: no kernels of one's own", fix: "npx moco setup --cuda" };
 }
-
-const cudaAddonFile = join(packageRoot, "build", "Release", CUDA_ADDON);
 
 /**
  * What decodes JPEGs: libjpeg-turbo in the addon, or, where it was not found when the addon was built, sharp.

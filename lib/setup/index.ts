@@ -1,4 +1,5 @@
 import { type Config, readConfig } from "../config.js";
+import { findAddon } from "./addonPlace.js";
 import { buildAddon } from "./buildAddon.js";
 import { LibtorchNotFoundError } from "./errors.js";
 import { fetchLibtorch } from "./fetchLibtorch.js";
@@ -8,6 +9,7 @@ export { buildAddon, isAddonFresh } from "./buildAddon.js";
 export { checkCudaAddon, type Check, checkDevices, checkJpeg, diagnose, type Diagnosis } from "./diagnose.js";
 export * from "./errors.js";
 export { hasCudaHeaders } from "./cudaHeaders.js";
+export { fetchDemoImages } from "./demoImages.js";
 export { fetchCudaHeaders } from "./fetchCudaHeaders.js";
 export { fetchLibtorch, type FetchOptions } from "./fetchLibtorch.js";
 export { fetchNvrtc } from "./fetchNvrtc.js";
@@ -17,7 +19,7 @@ export { installArchive } from "./installArchive.js";
 export { packageRoot } from "./packageRoot.js";
 
 /**
- * Makes sure that libtorch is there and the addon is built for it; fetches and builds what is missing. A command that needs
+ * Makes sure that libtorch is there and an addon for it; fetches libtorch, and builds the addon where npm has not installed one that fits. A command that needs
  * libtorch awaits this before it imports anything from `lib/torch` or above. Takes milliseconds when all is up to date.
  *
  * @param options - `rebuild`: build the addon even if it is up to date
@@ -28,7 +30,8 @@ export { packageRoot } from "./packageRoot.js";
  */
 export async function ensureReady(config: Config = readConfig(), { rebuild = false } = {}): Promise<LibtorchLocation> {
   const libtorch = await findOrFetch(config);
-  await buildAddon(config, libtorch, { rebuild });
+  const installed = !rebuild && findAddon(libtorch)?.source === "package";
+  if (!installed) await buildAddon(config, libtorch, { rebuild });
   return libtorch;
 }
 

@@ -1,8 +1,8 @@
 import { existsSync, readFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
-import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import sharp from "sharp";
+import { DEMO_PACKAGES, demoPackage } from "../../setup/demoImages.js";
 import type { DecodedImage } from "../decoding/decodedImage.js";
 import type { ImageSource } from "../imageSource.js";
 
@@ -96,13 +96,7 @@ export class EmojiDrawings implements ImageSource {
 }
 
 function imageFolder(vendor: Vendor): string {
-  const name = `emoji-datasource-${vendor}`;
-  try {
-    const manifest = createRequire(import.meta.url).resolve(`${name}/package.json`);
-    return join(dirname(manifest), "img", vendor, "64");
-  } catch (error) {
-    throw new EmojiPackageError(`the demo's images are not installed; run: npm install ${vendors.map((each) => `emoji-datasource-${each}`).join(" ")}`, {
-      cause: error,
-    });
-  }
+  const folder = demoPackage(`emoji-datasource-${vendor}`);
+  if (folder !== null) return join(folder, "img", vendor, "64");
+  throw new EmojiPackageError(`the demo's images are not installed; run: npm install ${DEMO_PACKAGES.join(" ")} (moco demo fetches them by itself)`);
 }
