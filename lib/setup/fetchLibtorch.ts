@@ -103,6 +103,7 @@ export async function install(
 /** Of the wheels' files, what the CPU library loads and the addon's build reads: half of the whole. */
 export function isCpuFile(path: string): boolean {
   if (/^torch\/lib\/lib[^/]*$/.test(path)) return !/cuda|nvrtc|nvshmem|python|libtorch\.so|global_deps|libshm/.test(path);
+  if (/^torch\/lib\/[^/]*\.(dll|lib)$/.test(path)) return !/python|shm/.test(path); // Windows
   return /^torch\/(include\/|version\.py$|\.dylibs\/)|^torch\.libs\/|\.dist-info\/|\/libcudart\.so\.\d+$|\/libcupti\.so\.\d+$/.test(path);
 }
 

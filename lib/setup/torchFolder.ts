@@ -24,8 +24,6 @@ export interface LibtorchLocation {
   readonly cuda: boolean;
 }
 
-const SUFFIX = process.platform === "darwin" ? ".dylib" : ".so";
-
 /**
  * Describes the libtorch in a folder laid out as a libtorch zip (`lib/`, `include/`, `build-version`) or as Python's
  * `torch` package (`lib/`, `include/`, `version.py`), without running Python.
@@ -54,7 +52,13 @@ export function inspectTorchFolder(folder: string, source: LibtorchSource): Libt
 }
 
 function library(root: string, name: string): string {
-  return join(root, "lib", `lib${name}${SUFFIX}`);
+  return join(root, "lib", libraryFile(name));
+}
+
+/** File name of one of libtorch's shared libraries, such as `libc10.so`, `libc10.dylib`, `c10.dll`. */
+export function libraryFile(name: string, platform: string = process.platform): string {
+  if (platform === "win32") return `${name}.dll`;
+  return `lib${name}${platform === "darwin" ? ".dylib" : ".so"}`;
 }
 
 function readVersion(root: string): string {

@@ -167,4 +167,14 @@ const PLATFORMS: Record<string, PlatformWheels> = {
     clangFormat: wheel("clang_format-19.1.7-py2.py3-none-macosx_11_0_arm64.whl", 1.4,
       "776f89c7b056c498c0e256485bc031cbf514aaebe71e929ed54e50c478524b65"),
   },
+  "win32-x64": {
+    tags: ["win_amd64"],
+    cpu: [
+      wheel("torch-2.11.0-cp312-cp312-win_amd64.whl", 114.6,
+        "fbf39280699d1b869f55eac536deceaa1b60bd6788ba74f399cc67e60a5fab10"),
+    ],
+    cuda: [],
+    clangFormat: wheel("clang_format-19.1.7-py2.py3-none-win_amd64.whl", 1.5,
+      "3e3c75fbdf8827bbb7277226b3057fc3785dabe7284d3a9d15fceb250f68f529"),
+  },
 };

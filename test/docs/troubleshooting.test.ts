@@ -6,7 +6,7 @@ import { readPage, root, testLinks } from "./docsPage.js";
 
 const page = readPage("troubleshooting.md");
 /** Never leave the package. */
-const INTERNAL = ["Aborted", "TruncatedPickle", "BootstrapError"];
+const INTERNAL = ["Aborted", "TruncatedPickle", "BootstrapError", "InlineError"];
 
 const sources = readdirSync(join(root, "lib"), { recursive: true, withFileTypes: true })
   .filter((entry) => entry.isFile() && /\.(ts|mjs)$/.test(entry.name) && !entry.name.includes(".generated."))

@@ -97,7 +97,7 @@ test("an archive with a path that leads out installs nothing", async () => {
 });
 
 test("every platform has its hashes, and one without says so", () => {
-  for (const [platform, arch] of [["linux", "x64"], ["linux", "arm64"], ["darwin", "arm64"]] as const) {
+  for (const [platform, arch] of [["linux", "x64"], ["linux", "arm64"], ["darwin", "arm64"], ["win32", "x64"]] as const) {
     const { cpu, cuda, clangFormat } = wheelsFor(platform, arch);
     for (const each of [...cpu, ...cuda, clangFormat]) {
       expect(each.sha256).toMatch(/^[0-9a-f]{64}$/);

@@ -3,6 +3,8 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "@jest/globals";
 import { ADDON_FILES, binaryPackage, CUDA_ADDON, findPrebuilt, findPrebuiltCuda, whyNoPrebuilt } from "../../lib/setup/prebuilt.js";
+import { isCpuFile } from "../../lib/setup/fetchLibtorch.js";
+import { libraryFile } from "../../lib/setup/torchFolder.js";
 import { temporaryFolder } from "../support/temporaryFolder.js";
 
 const root = temporaryFolder("prebuilt");
@@ -32,4 +34,16 @@ test("binaries are chosen by libtorch's version", () => {
 test("where none fits, the reason is said", () => {
   expect(whyNoPrebuilt({ version: "2.12.0" }, installed)).toBe("@moco-v3/linux-x64 has binaries for libtorch 2.11.0, 2.15.0, not 2.12.0");
   expect(whyNoPrebuilt({ version: "2.11.0" }, absent)).toMatch(/@moco-v3\/linux-x64, is not installed/);
+});
+
+test.each([
+  ["linux", "libtorch_cpu.so"], ["darwin", "libtorch_cpu.dylib"], ["win32", "torch_cpu.dll"],
+])("libtorch's file names on %s", (platform, file) => {
+  expect(libraryFile("torch_cpu", platform)).toBe(file);
+  expect(isCpuFile(`torch/lib/${file}`)).toBe(true);
+  expect(isCpuFile(`torch/lib/${libraryFile("torch_python", platform)}`)).toBe(false);
+});
+
+test("Windows' linker gets its import libraries", () => {
+  expect(["c10.lib", "torch_cpu.lib", "uv.dll", "libiomp5md.dll"].map((file) => isCpuFile(`torch/lib/${file}`))).toEqual([true, true, true, true]);
 });
