@@ -1,12 +1,11 @@
-import { fileURLToPath } from "node:url";
 import { Command, CommanderError, type OptionValues } from "commander";
-import { readConfig } from "../config.js";
 import { ensureReady } from "../setup/index.js";
 import { applyConfigFile } from "./configFile.js";
 import { addLinclsFlags } from "./linclsFlags.js";
 import { numberIn, wholeFrom } from "./numberOption.js";
 import { addPretrainFlags } from "./pretrainFlags.js";
 import { defaultFolder } from "./runFolder.js";
+import { startProcesses } from "./startProcesses.js";
 import { flag } from "./trainingFlags.js";
 import { UsageError } from "./usageError.js";
 
@@ -60,26 +59,8 @@ async function run(words: readonly string[], flags: LaunchFlags): Promise<number
   }
   const folder = folderOf(words);
   await ensureReady(); // once, not in each process
-  const { launch, silenceFor } = await import("../distributed/launch/launch.js");
-  const { watchdogSeconds } = readConfig();
-  return launch({
-    command: process.execPath,
-    words: [fileURLToPath(new URL("./main.js", import.meta.url)), ...words],
-    // All starts write into one folder, and all machines into that of machine 0, whose clock names it.
-    startWords: (start) => [...(folder === null ? [] : ["--out", folder]), ...(start === 0 ? [] : ["--auto-resume"])],
-    processes: nproc,
-    nodes: nnodes,
-    node: nodeRank,
-    masterAddress: masterAddr,
-    masterPort,
-    maxRestarts,
-    gatherMs: joinTimeout * 1000,
-    ...(watchdogSeconds > 0 && { silenceMs: silenceFor(watchdogSeconds) }),
-    createStore: async () => {
-      const { openLaunchStore } = await import("../distributed/launch/launchStore.js");
-      return openLaunchStore();
-    },
-    log: (line) => process.stderr.write(`launch: ${line}\n`),
+  return startProcesses({
+    words, folder, processes: nproc, nodes: nnodes, node: nodeRank, masterAddress: masterAddr, masterPort, maxRestarts, gatherMs: joinTimeout * 1000,
   });
 }
 

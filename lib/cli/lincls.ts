@@ -11,6 +11,7 @@ import { applyConfigFile } from "./configFile.js";
 import { counted } from "./counted.js";
 import { joinGroup } from "./joinGroup.js";
 import { addLinclsFlags, toLinearProbeOptions, type LinclsFlags } from "./linclsFlags.js";
+import { startProcessPerGpu } from "./processPerGpu.js";
 import { defaultFolder, resumeCommand } from "./runFolder.js";
 import { listenForStop } from "./stopSignals.js";
 import { asUsageError } from "./usageError.js";
@@ -40,6 +41,8 @@ export function register(program: Command): void {
 async function run(given: LinearProbeOptions, flags: LinclsFlags): Promise<void> {
   const out = flags.evaluate ? undefined : flags.out ?? defaultFolder({ resume: flags.resume, name: "lincls" });
   const options = { ...given, out };
+  const spawned = await startProcessPerGpu({ flags, words: process.argv.slice(2), folder: flags.out === undefined ? out ?? null : null });
+  if (spawned !== null) return void (process.exitCode = spawned);
   let display: Display | null = null;
   using stop = listenForStop(flags, () => display); // first of all: SIGUSR1 would open Node.js's debugger, SIGUSR2 end the process
   await ensureReady();

@@ -1,8 +1,15 @@
-/** The command on several hosts: network namespaces, where this machine lets its user make them; else skipped. And started by torchrun. */
+/**
+ * The command on several hosts: network namespaces, where this machine lets its user make them; else skipped. And started by torchrun, and by
+ * itself for each GPU of a machine that is said to have some.
+ */
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { Command } from "commander";
 import { beforeAll, describe, expect, test } from "@jest/globals";
 import { freePort } from "../../scripts/exactness/runRanks.js";
 import { writePieces } from "../../scripts/exactness/writePieces.js";
+import type { GroupFlags } from "../../lib/cli/joinGroup.js";
+import { addPretrainFlags } from "../../lib/cli/pretrainFlags.js";
 import { disposeTensors, readCheckpoint } from "../../lib/checkpoint/index.js";
 import { readRunLog } from "../../lib/report/index.js";
 import type { Tensor } from "../../lib/torch/index.js";
@@ -23,6 +30,16 @@ const training = (
 function start(prefix: readonly string[], words: readonly string[]): Promise<Outcome> {
   const [command, ...rest] = [...prefix, process.execPath, mainScript, ...training, ...words] as [string, ...string[]];
   return startCommand(command, rest, { cwd: folder });
+}
+
+/** `--multiprocessing-distributed` on a machine with two GPUs, as far as one without can tell: what it starts trains on the CPU. */
+function startSpawning(prefix: readonly string[], placement: string, out: string | null): Promise<Outcome> {
+  const script = fileURLToPath(new URL("./spawnScript.js", import.meta.url));
+  const words = [...training, ...placement.split(" ")];
+  const command = addPretrainFlags(new Command()).argument("<command>").argument("<data>").parse(words, { from: "user" });
+  const job = { gpus: 2, flags: command.opts<GroupFlags>(), words, folder: out };
+  const [program = "", ...rest] = [...prefix, process.execPath, script, JSON.stringify(job)];
+  return startCommand(program, rest, { cwd: folder });
 }
 
 async function weightsIn(out: string): Promise<Float64Array> {
@@ -50,12 +67,31 @@ beforeAll(async () => {
   if (outcome.code !== 0) throw new Error(outcome.stderr);
 }, 120_000);
 
+test("two processes of one machine, started for its GPUs", async () => {
+  const outcome = await startSpawning([], "--multiprocessing-distributed", "spawned");
+  await expectAsOne([outcome], "spawned");
+  expect(readRunLog(join(folder, "spawned", "log.jsonl")).runs[0]!.options).toMatchObject({ worldSize: 2 });
+}, 120_000);
+
+test("what the processes are told to do wrong ends all of them, with their exit code", async () => {
+  const { code, stdout, stderr } = await startSpawning([], "--multiprocessing-distributed --world-size 1 --rank 0 --resume nowhere", "nothing");
+  expect([code, stdout]).toEqual([1, ""]);
+  expect(stderr).toMatch(/nowhere/);
+}, 60_000);
+
 (NetworkHosts.arePossible() ? describe : describe.skip)("hosts of their own networks", () => {
   test("three, by upstream's flags", async () => {
     using hosts = new NetworkHosts(3);
     const words = (rank: number): string[] =>
       `--dist-url tcp://${hosts.address(0)}:10001 --multiprocessing-distributed --world-size 3 --rank ${rank} --out three`.split(" ");
     await expectAsOne(await Promise.all([0, 1, 2].map((rank) => start(hosts.on(rank, []), words(rank)))), "three");
+  }, 120_000);
+
+  test("two with two GPUs each, by upstream's flags, which count hosts", async () => {
+    using hosts = new NetworkHosts(2);
+    const flags = (rank: number): string => `--dist-url tcp://${hosts.address(0)}:10001 --multiprocessing-distributed --world-size 2 --rank ${rank}`;
+    await expectAsOne(await Promise.all([0, 1].map((rank) => startSpawning(hosts.on(rank, []), flags(rank), "four"))), "four");
+    expect(readRunLog(join(folder, "four", "log.jsonl")).runs[0]!.options).toMatchObject({ worldSize: 4 });
   }, 120_000);
 
   test("two, by Slurm's variables", async () => {
