@@ -23,13 +23,19 @@ import { expectNoTensorsLeft } from "../support/tensorsLeft.js";
 expectNoTensorsLeft();
 const folder = temporaryFolder("hosts");
 const training = (
-  "pretrain photos -a resnet18 --image-size 32 -b 12 --optimizer adamw --lr 0.02 --warmup-epochs 0.25 --epochs 2 --stop-after 3 --moco-dim 16 " +
+  "pretrain photos -a resnet_tiny --image-size 32 -b 12 --optimizer adamw --lr 0.02 --warmup-epochs 0.25 --epochs 2 --stop-after 3 --moco-dim 16 " +
   "--moco-mlp-dim 32 --moco-t 0.2 --seed 5 --precision fp64 --device cpu --threads 1 -j 1 --quiet --json"
 ).split(" ");
 
+/** The processes of all hosts and launchers know the tiny networks: a real one's checkpoint takes longer than its steps. */
+const environment = ["env", `NODE_OPTIONS=--import=${new URL("../../scripts/faults/soak/tinyArchitectures.js", import.meta.url).href}`];
+
 function start(prefix: readonly string[], words: readonly string[]): Promise<Outcome> {
-  const [command, ...rest] = [...prefix, process.execPath, mainScript, ...training, ...words] as [string, ...string[]];
-  return startCommand(command, rest, { cwd: folder });
+  return run([...prefix, ...environment, process.execPath, mainScript, ...training, ...words]);
+}
+
+function run([command, ...words]: readonly string[]): Promise<Outcome> {
+  return startCommand(command!, words, { cwd: folder });
 }
 
 /** `--multiprocessing-distributed` on a machine with two GPUs, as far as one without can tell: what it starts trains on the CPU. */
@@ -38,8 +44,7 @@ function startSpawning(prefix: readonly string[], placement: string, out: string
   const words = [...training, ...placement.split(" ")];
   const command = addPretrainFlags(new Command()).argument("<command>").argument("<data>").parse(words, { from: "user" });
   const job = { gpus: 2, flags: command.opts<GroupFlags>(), words, folder: out };
-  const [program = "", ...rest] = [...prefix, process.execPath, script, JSON.stringify(job)];
-  return startCommand(program, rest, { cwd: folder });
+  return run([...prefix, ...environment, process.execPath, script, JSON.stringify(job)]);
 }
 
 async function weightsIn(out: string): Promise<Float64Array> {
@@ -106,8 +111,8 @@ test("what the processes are told to do wrong ends all of them, with their exit 
 
 (testPython === null ? test.skip : test)("torchrun starts two", async () => {
   const port = await freePort();
-  const launcher = ["-m", "torch.distributed.run", "--no-python", "--nproc-per-node", "2", "--master-port", String(port), process.execPath, mainScript];
-  const outcome = await startCommand(testPython!, [...launcher, ...training, "--out", "torchrun"], { cwd: folder });
+  const launcher = [testPython!, ..."-m torch.distributed.run --no-python --nproc-per-node 2 --master-port".split(" "), String(port)];
+  const outcome = await run([...environment, ...launcher, process.execPath, mainScript, ...training, "--out", "torchrun"]);
   await expectAsOne([outcome], "torchrun");
   expect((JSON.parse(outcome.stdout) as { steps: number }).steps).toBe(3);
 }, 180_000);
