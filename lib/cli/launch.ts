@@ -1,6 +1,7 @@
 import { Command, CommanderError, type OptionValues } from "commander";
 import { ensureReady } from "../setup/index.js";
 import { applyConfigFile } from "./configFile.js";
+import { addFinetuneFlags } from "./finetuneFlags.js";
 import { addLinclsFlags } from "./linclsFlags.js";
 import { numberIn, wholeFrom } from "./numberOption.js";
 import { addPretrainFlags } from "./pretrainFlags.js";
@@ -30,6 +31,7 @@ Examples:
 const LAUNCHABLE: Record<string, { addFlags(command: Command): Command; name(flags: OptionValues): string }> = {
   pretrain: { addFlags: addPretrainFlags, name: ({ arch }) => String(arch) },
   lincls: { addFlags: addLinclsFlags, name: () => "lincls" },
+  finetune: { addFlags: addFinetuneFlags, name: () => "finetune" },
 };
 
 /** `moco launch --nproc N -- COMMAND …` */
@@ -71,7 +73,7 @@ async function run(words: readonly string[], flags: LaunchFlags): Promise<number
 function folderOf([name, ...words]: readonly string[]): string | null {
   const launchable = LAUNCHABLE[name ?? ""];
   if (launchable === undefined) {
-    throw new UsageError(`"${name}" is no command that trains with several processes; give ${Object.keys(LAUNCHABLE).join(" or ")} after --`);
+    throw new UsageError(`"${name}" is no command that trains with several processes; give one of ${Object.keys(LAUNCHABLE).join(", ")} after --`);
   }
   const command = launchable.addFlags(new Command(name)).argument("<data>").exitOverride();
   try {
@@ -83,7 +85,7 @@ function folderOf([name, ...words]: readonly string[]): string | null {
   }
   const { config } = command.opts<{ config?: string }>();
   if (config !== undefined) applyConfigFile(command, config);
-  const flags = command.opts<{ out?: string; resume: string; evaluate?: boolean }>();
-  if (flags.out !== undefined || flags.evaluate) return null;
+  const flags = command.opts<{ out?: string; resume: string; evaluate?: boolean; eval?: boolean }>();
+  if (flags.out !== undefined || flags.evaluate || flags.eval) return null;
   return defaultFolder({ resume: flags.resume, name: launchable.name(flags) });
 }

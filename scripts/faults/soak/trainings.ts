@@ -30,7 +30,7 @@ const RESNET = ["-a", "resnet_tiny", ..."--optimizer lars --lr 0.3 --wd 1e-6".sp
 const ONE_THREAD = ["--threads", "1"];
 /** AdamW makes whole steps of gradients that are rounding alone, in float32 too large ones to tell from a mistake: docs/restart.md. */
 const FLOAT64 = ["--precision", "fp64"];
-/** What float64's rounding may come to at the end of a training: of all losses the worst, and of the weights. Found: 4e-13, 9e-12. */
+/** What float64's rounding may come to at the end of a training: of all losses the worst, and of the weights. Found: 2e-13, 9e-12. */
 export const ROUNDING = 1e-9;
 
 const loaders = (random: Random): string[] => ["-j", String(1 + random.below(2))];
