@@ -62,12 +62,12 @@ test("a ViT with layer decay and averaged weights, stopped in two processes and 
   expect(readRunLog(join(folder, "two", "log.jsonl")).runs.map(({ options }) => options.worldSize)).toEqual([2, 1]);
   const again = await together(3, ["--eval", "--resume", "two"], "");
   expect([again.images, again.acc1]).toEqual([50, found.acc1]);
-}, 120_000);
+}, 240_000);
 
 test("a ResNet, whose BatchNorm sees the whole batch", async () => {
   const [expected, found] = await Promise.all([together(1, [...resnet, ...plain], "resnet-one"), together(3, [...resnet, ...plain], "resnet-three")]);
   expectAsOne("resnet-three", "resnet-one", found, expected);
-}, 120_000);
+}, 240_000);
 
 test("DeiT's whole recipe, each process with draws of its own for stochastic depth; launched", async () => {
   const launched = await startCommand(process.execPath, [
@@ -78,4 +78,4 @@ test("DeiT's whole recipe, each process with draws of its own for stochastic dep
   const { steps, runs } = readRunLog(join(folder, "deit", "log.jsonl"));
   expect(steps.map(({ loss }) => Number.isFinite(loss))).toEqual([true, true]);
   expect(runs[0]!.options).toMatchObject({ worldSize: 2, dropPath: 0.3 });
-}, 60_000);
+}, 240_000);

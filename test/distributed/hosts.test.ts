@@ -70,19 +70,19 @@ beforeAll(async () => {
   await writePieces(join(folder, "photos"), 49);
   const outcome = await start([], ["--out", "one"]);
   if (outcome.code !== 0) throw new Error(outcome.stderr);
-}, 120_000);
+}, 240_000);
 
 test("two processes of one machine, started for its GPUs", async () => {
   const outcome = await startSpawning([], "--multiprocessing-distributed", "spawned");
   await expectAsOne([outcome], "spawned");
   expect(readRunLog(join(folder, "spawned", "log.jsonl")).runs[0]!.options).toMatchObject({ worldSize: 2 });
-}, 120_000);
+}, 240_000);
 
 test("what the processes are told to do wrong ends all of them, with their exit code", async () => {
   const { code, stdout, stderr } = await startSpawning([], "--multiprocessing-distributed --world-size 1 --rank 0 --resume nowhere", "nothing");
   expect([code, stdout]).toEqual([1, ""]);
   expect(stderr).toMatch(/nowhere/);
-}, 60_000);
+}, 240_000);
 
 (NetworkHosts.arePossible() ? describe : describe.skip)("hosts of their own networks", () => {
   test("three, by upstream's flags", async () => {
@@ -90,14 +90,14 @@ test("what the processes are told to do wrong ends all of them, with their exit 
     const words = (rank: number): string[] =>
       `--dist-url tcp://${hosts.address(0)}:10001 --multiprocessing-distributed --world-size 3 --rank ${rank} --out three`.split(" ");
     await expectAsOne(await Promise.all([0, 1, 2].map((rank) => start(hosts.on(rank, []), words(rank)))), "three");
-  }, 120_000);
+  }, 240_000);
 
   test("two with two GPUs each, by upstream's flags, which count hosts", async () => {
     using hosts = new NetworkHosts(2);
     const flags = (rank: number): string => `--dist-url tcp://${hosts.address(0)}:10001 --multiprocessing-distributed --world-size 2 --rank ${rank}`;
     await expectAsOne(await Promise.all([0, 1].map((rank) => startSpawning(hosts.on(rank, []), flags(rank), "four"))), "four");
     expect(readRunLog(join(folder, "four", "log.jsonl")).runs[0]!.options).toMatchObject({ worldSize: 4 });
-  }, 120_000);
+  }, 240_000);
 
   test("two, by Slurm's variables", async () => {
     using hosts = new NetworkHosts(2);
@@ -106,7 +106,7 @@ test("what the processes are told to do wrong ends all of them, with their exit 
       `SLURM_JOB_NODELIST=${hosts.address(0).replace(/1$/, "[1-2]")}`, "SLURM_TASKS_PER_NODE=1(x2)",
     ];
     await expectAsOne(await Promise.all([0, 1].map((rank) => start(hosts.on(rank, ["env", ...variables(rank)]), ["--out", "slurm"]))), "slurm");
-  }, 120_000);
+  }, 240_000);
 });
 
 (testPython === null ? test.skip : test)("torchrun starts two", async () => {
