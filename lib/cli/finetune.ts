@@ -10,7 +10,9 @@ import type { SupervisedHooks } from "../train/runs/supervisedRecorder.js";
 import { applyConfigFile } from "./configFile.js";
 import { counted } from "./counted.js";
 import { addFinetuneFlags, toFinetuneOptions, type FinetuneFlags } from "./finetuneFlags.js";
+import { joinGroup } from "./joinGroup.js";
 import { loggersOf } from "./loggerFlags.js";
+import { startProcessPerGpu } from "./processPerGpu.js";
 import { defaultFolder, resumeCommand } from "./runFolder.js";
 import { listenForStop } from "./stopSignals.js";
 import { asUsageError } from "./usageError.js";
@@ -44,20 +46,24 @@ const BEGINNINGS = ["--pretrained", "--finetune", "--heads"];
 async function train(data: string, flags: FinetuneFlags): Promise<void> {
   const out = flags.out ?? defaultFolder({ resume: flags.resume, name: "finetune" });
   const options = { ...toFinetuneOptions(data, flags), out };
+  const spawned = await startProcessPerGpu({ flags, words: process.argv.slice(2), folder: flags.out === undefined ? out : null });
+  if (spawned !== null) return void (process.exitCode = spawned);
   let display: Display | null = null;
   using stop = listenForStop(flags, () => display); // first of all: SIGUSR1 would open Node.js's debugger, SIGUSR2 end the process
   await ensureReady();
   const loggers = await loggersOf(flags);
+  using group = await joinGroup(flags);
+  const leads = group === undefined || group.rank === 0;
   const { finetune } = await import("../train/finetune.js");
   const { CLASSIFIER_CHECKPOINT, MODEL_BEST } = await import("../train/runs/checkpointFiles.js");
-  display = await createDisplay(data, flags, out);
+  display = await createDisplay(data, flags, out, leads);
   const command = (): string => resumeCommand("finetune", out, BEGINNINGS, flags.autoResume);
   const goOn = (): string => `Go on with:\n  ${command()}`;
   try {
-    const result = await finetune({ ...options, ...loggers }, { ...display.hooks, signal: stop.signal });
+    const result = await finetune({ ...options, ...loggers, group }, { ...(leads ? display.hooks : {}), signal: stop.signal });
     result.model.dispose();
     display.stop();
-    tellResult(result, display);
+    if (leads) tellResult(result, display); // rank 0 tells what all have in common
     if (result.reason === "interrupted") await stop.stopped();
   } catch (error) {
     display.stop();
@@ -95,13 +101,17 @@ async function train(data: string, flags: FinetuneFlags): Promise<void> {
 /** `--eval` */
 async function evaluate(data: string, flags: FinetuneFlags): Promise<void> {
   const options = { ...toFinetuneOptions(data, flags), resume: flags.resume };
+  const spawned = await startProcessPerGpu({ flags, words: process.argv.slice(2), folder: null });
+  if (spawned !== null) return void (process.exitCode = spawned);
   await ensureReady();
+  using group = await joinGroup(flags);
+  const leads = group === undefined || group.rank === 0;
   const { evaluateFinetuned } = await import("../train/finetuning/evaluateFinetuned.js");
-  const display = await createDisplay(data, flags, "");
+  const display = await createDisplay(data, flags, "", leads);
   try {
-    const found = await evaluateFinetuned(options, display.hooks);
+    const found = await evaluateFinetuned({ ...options, group }, leads ? display.hooks : {});
     display.stop();
-    if (found === null) return;
+    if (found === null || !leads) return;
     for (const bad of found.bad) display.hooks.onBadImage?.(bad);
     const { bad: badImages, ...figures } = found;
     process.stdout.write(flags.json ? `${JSON.stringify({ ...figures, badImages })}\n` : `${described(found)}\n`);
@@ -128,9 +138,9 @@ interface Display {
 }
 
 /** Everything that goes to standard error. */
-async function createDisplay(data: string, flags: FinetuneFlags, out: string): Promise<Display> {
+async function createDisplay(data: string, flags: FinetuneFlags, out: string, leads: boolean): Promise<Display> {
   const { CountProgress, TrainingProgress, formatDuration } = await import("../report/index.js");
-  const quiet = flags.quiet === true || readConfig().quiet;
+  const quiet = !leads || flags.quiet === true || readConfig().quiet;
   let progress: TrainingProgress | null = null;
   let count: CountProgress | null = null;
   let started = false;

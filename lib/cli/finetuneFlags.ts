@@ -10,7 +10,7 @@ type SharedFlags = Pick<
   TrainingFlags,
   "workers" | "epochs" | "batchSize" | "momentum" | "weightDecay" | "printFreq" | "resume" | "seed" | "gpu" | "out" | "autoResume" | "requeueSignal" | "device" |
   "precision" | "deterministic" |
-  "threads" | "maxBad" | "exif" | "saveInBackground" | "stopAfter" | "config" | "quiet" | "json"
+  "worldSize" | "rank" | "distUrl" | "distBackend" | "distTimeout" | "multiprocessingDistributed" | "threads" | "maxBad" | "exif" | "saveInBackground" | "stopAfter" | "config" | "quiet" | "json"
 >;
 
 /** Parsed flags of `moco finetune`, under commander's names. */
@@ -110,6 +110,9 @@ export function addFinetuneFlags(command: Command): Command {
     whole("--seed <n>", "seed of classifier, order and augmentation (default: a random one)", 0),
     shared.device(),
     shared.gpu(),
+    ...shared.distributed(),
+    shared.multiprocessing(),
+    shared.distTimeout(),
     shared.precision("of the forward pass (default: fp16 on a GPU, as DeiT, fp32 on the CPU)"),
     shared.deterministic(),
     shared.workers(),

@@ -2,7 +2,7 @@ import pc from "picocolors";
 import { launchVariables } from "../config.js";
 import type { ProcessGroup } from "../distributed/index.js";
 import { deviceOf, type TrainingFlags } from "./trainingFlags.js";
-import { asUsageError, UsageError } from "./usageError.js";
+import { asUsageError } from "./usageError.js";
 
 /** Flags that say with whom this process trains. */
 export type GroupFlags =
@@ -31,11 +31,6 @@ async function join(flags: GroupFlags): Promise<ProcessGroup | undefined> {
     if (found.note !== null) process.stderr.write(`${pc.yellow("warning:")} ${found.note}\n`);
     return undefined;
   }
-  if (found.kind === "spawn") {
-    const { processes } = found.spawn;
-    throw new UsageError(
-      `--multiprocessing-distributed asks for ${processes} processes, one for each GPU; start them with: moco launch --nproc ${processes} -- and the rest`,
-    );
-  }
+  if (found.kind === "spawn") throw new Error("a process for each GPU has to be started first (startProcessPerGpu)");
   return ProcessGroup.join(found.placement, { timeoutMs: flags.distTimeout * 1000 });
 }

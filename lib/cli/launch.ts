@@ -1,12 +1,12 @@
-import { fileURLToPath } from "node:url";
 import { Command, CommanderError, type OptionValues } from "commander";
-import { readConfig } from "../config.js";
 import { ensureReady } from "../setup/index.js";
 import { applyConfigFile } from "./configFile.js";
+import { addFinetuneFlags } from "./finetuneFlags.js";
 import { addLinclsFlags } from "./linclsFlags.js";
 import { numberIn, wholeFrom } from "./numberOption.js";
 import { addPretrainFlags } from "./pretrainFlags.js";
 import { defaultFolder } from "./runFolder.js";
+import { startProcesses } from "./startProcesses.js";
 import { flag } from "./trainingFlags.js";
 import { UsageError } from "./usageError.js";
 
@@ -31,6 +31,7 @@ Examples:
 const LAUNCHABLE: Record<string, { addFlags(command: Command): Command; name(flags: OptionValues): string }> = {
   pretrain: { addFlags: addPretrainFlags, name: ({ arch }) => String(arch) },
   lincls: { addFlags: addLinclsFlags, name: () => "lincls" },
+  finetune: { addFlags: addFinetuneFlags, name: () => "finetune" },
 };
 
 /** `moco launch --nproc N -- COMMAND …` */
@@ -60,26 +61,8 @@ async function run(words: readonly string[], flags: LaunchFlags): Promise<number
   }
   const folder = folderOf(words);
   await ensureReady(); // once, not in each process
-  const { launch, silenceFor } = await import("../distributed/launch/launch.js");
-  const { watchdogSeconds } = readConfig();
-  return launch({
-    command: process.execPath,
-    words: [fileURLToPath(new URL("./main.js", import.meta.url)), ...words],
-    // All starts write into one folder, and all machines into that of machine 0, whose clock names it.
-    startWords: (start) => [...(folder === null ? [] : ["--out", folder]), ...(start === 0 ? [] : ["--auto-resume"])],
-    processes: nproc,
-    nodes: nnodes,
-    node: nodeRank,
-    masterAddress: masterAddr,
-    masterPort,
-    maxRestarts,
-    gatherMs: joinTimeout * 1000,
-    ...(watchdogSeconds > 0 && { silenceMs: silenceFor(watchdogSeconds) }),
-    createStore: async () => {
-      const { openLaunchStore } = await import("../distributed/launch/launchStore.js");
-      return openLaunchStore();
-    },
-    log: (line) => process.stderr.write(`launch: ${line}\n`),
+  return startProcesses({
+    words, folder, processes: nproc, nodes: nnodes, node: nodeRank, masterAddress: masterAddr, masterPort, maxRestarts, gatherMs: joinTimeout * 1000,
   });
 }
 
@@ -90,7 +73,7 @@ async function run(words: readonly string[], flags: LaunchFlags): Promise<number
 function folderOf([name, ...words]: readonly string[]): string | null {
   const launchable = LAUNCHABLE[name ?? ""];
   if (launchable === undefined) {
-    throw new UsageError(`"${name}" is no command that trains with several processes; give ${Object.keys(LAUNCHABLE).join(" or ")} after --`);
+    throw new UsageError(`"${name}" is no command that trains with several processes; give one of ${Object.keys(LAUNCHABLE).join(", ")} after --`);
   }
   const command = launchable.addFlags(new Command(name)).argument("<data>").exitOverride();
   try {
@@ -102,7 +85,7 @@ function folderOf([name, ...words]: readonly string[]): string | null {
   }
   const { config } = command.opts<{ config?: string }>();
   if (config !== undefined) applyConfigFile(command, config);
-  const flags = command.opts<{ out?: string; resume: string; evaluate?: boolean }>();
-  if (flags.out !== undefined || flags.evaluate) return null;
+  const flags = command.opts<{ out?: string; resume: string; evaluate?: boolean; eval?: boolean }>();
+  if (flags.out !== undefined || flags.evaluate || flags.eval) return null;
   return defaultFolder({ resume: flags.resume, name: launchable.name(flags) });
 }

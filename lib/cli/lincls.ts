@@ -12,6 +12,7 @@ import { counted } from "./counted.js";
 import { joinGroup } from "./joinGroup.js";
 import { loggersOf } from "./loggerFlags.js";
 import { addLinclsFlags, toLinearProbeOptions, type LinclsFlags } from "./linclsFlags.js";
+import { startProcessPerGpu } from "./processPerGpu.js";
 import { defaultFolder, resumeCommand } from "./runFolder.js";
 import { listenForStop } from "./stopSignals.js";
 import { asUsageError } from "./usageError.js";
@@ -41,6 +42,8 @@ export function register(program: Command): void {
 async function run(given: LinearProbeOptions, flags: LinclsFlags): Promise<void> {
   const out = flags.evaluate ? undefined : flags.out ?? defaultFolder({ resume: flags.resume, name: "lincls" });
   const options = { ...given, out };
+  const spawned = await startProcessPerGpu({ flags, words: process.argv.slice(2), folder: flags.out === undefined ? out ?? null : null });
+  if (spawned !== null) return void (process.exitCode = spawned);
   let display: Display | null = null;
   using stop = listenForStop(flags, () => display); // first of all: SIGUSR1 would open Node.js's debugger, SIGUSR2 end the process
   await ensureReady();

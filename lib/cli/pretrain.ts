@@ -11,6 +11,7 @@ import { counted } from "./counted.js";
 import { joinGroup } from "./joinGroup.js";
 import { loggersOf } from "./loggerFlags.js";
 import { addPretrainFlags, toPretrainOptions, type PretrainFlags } from "./pretrainFlags.js";
+import { startProcessPerGpu } from "./processPerGpu.js";
 import { defaultFolder, resumeCommand } from "./runFolder.js";
 import { replay } from "./replay.js";
 import { listenForStop } from "./stopSignals.js";
@@ -44,6 +45,8 @@ export function register(program: Command): void {
 
 async function run(data: string, flags: PretrainFlags): Promise<void> {
   const options = { ...toPretrainOptions(data, flags), out: flags.out ?? defaultFolder({ resume: flags.resume, name: flags.arch }) };
+  const spawned = flags.plan ? null : await startProcessPerGpu({ flags, words: process.argv.slice(2), folder: flags.out === undefined ? options.out : null });
+  if (spawned !== null) return void (process.exitCode = spawned);
   let display: Display | null = null;
   using stop = listenForStop(flags, () => display); // first of all: SIGUSR1 would open Node.js's debugger, SIGUSR2 end the process
   await ensureReady();

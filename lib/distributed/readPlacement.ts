@@ -1,5 +1,5 @@
 import type { LaunchVariables } from "../config.js";
-import { readDistUrl } from "./distUrl.js";
+import { readDistUrl, UNUSED_URL } from "./distUrl.js";
 import { launcherSettings, type LauncherSettings } from "./launcherSettings.js";
 import { PlacementError, type Placement } from "./placement.js";
 import { told, type Setting } from "./setting.js";
@@ -48,7 +48,11 @@ const LOOPBACK = /^(localhost|127(\.\d+){3}|::1)$/i;
  *
  * @throws PlacementError for what is incomplete or contradicts itself: names the flag or variable, and the remedy
  */
-export function readPlacement(flags: PlacementFlags, variables: LaunchVariables, machine: PlacementMachine): PlacementFound {
+export function readPlacement(commandLine: PlacementFlags, variables: LaunchVariables, machine: PlacementMachine): PlacementFound {
+  // A process that `--multiprocessing-distributed` has started has the flags that counted machines still on its command line.
+  const flags = variables.MOCO_SPAWNED === undefined
+    ? commandLine
+    : { ...commandLine, worldSize: -1, rank: -1, distUrl: UNUSED_URL, multiprocessingDistributed: false };
   const launcher = launcherSettings(variables);
   const url = readDistUrl(flags.distUrl);
   const size = given("--world-size", flags.worldSize);

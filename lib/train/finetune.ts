@@ -1,6 +1,6 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import {
-  drawMixing, isStream, mixImages, nameOf, openLabelledSplits, RandomStream, requireImages, requireLabels, supervisedRecipe, ViewLoader,
+  drawMixing, isStream, mixImages, nameOf, openLabelledSplits, partOf, RandomStream, requireImages, requireLabels, supervisedRecipe, ViewLoader,
   type BadImage,
 } from "../data/index.js";
 import type { Encoder } from "../models/index.js";
@@ -10,11 +10,13 @@ import * as torch from "../torch/index.js";
 import type { Tensor } from "../torch/index.js";
 import type { Position } from "./runs/checkpointFiles.js";
 import { newClassifier, savedClassifier, type Classifier } from "./finetuning/classifier.js";
-import { evaluateClassifier, type Evaluation } from "./evaluateClassifier.js";
+import type { Evaluation } from "./evaluateClassifier.js";
 import {
   createFinetuneOptimizer, evaluationInterpolation, finetuneFacts, resolveFinetuneOptions, scheduleEpoch, scheduleOf, type FinetuneOptions,
 } from "./finetuning/finetuneOptions.js";
 import { furtherEntries, restoreFinetuning, tellDifferences } from "./finetuning/finetuneState.js";
+import { Ranks } from "./ranks/ranks.js";
+import { evaluateTogether } from "./ranks/sharedEvaluation.js";
 import { FiniteGuard } from "./runs/finiteGuard.js";
 import { readEncoder } from "./initialWeights.js";
 import { chooseKernels } from "./kernels.js";
@@ -60,6 +62,9 @@ const dropPathStream = 0x64726f70;
  * With `out`, that folder gets `checkpoint.pth.tar` after each epoch, in DeiT's layout, so that PyTorch and timm open it; a copy of the one
  * with the highest accuracy, `model_best.pth.tar`; and a log of every step.
  *
+ * With `group`, the processes share every batch: gradients are those of the whole of it, and BatchNorm's statistics too. Mixup and CutMix mix each
+ * process's images with one another, as DeiT's program does, and stochastic depth draws for each of them.
+ *
  * The same options and seed give the same weights, whatever the number of workers; a run that was stopped and resumed ends with the
  * weights, to the bit, of one that was not (for the same device and number of threads; on a GPU with `deterministic`).
  *
@@ -69,35 +74,39 @@ const dropPathStream = 0x64726f70;
  */
 export async function finetune(options: FinetuneOptions, hooks: SupervisedHooks = {}): Promise<FinetuneResult> {
   const recipe = resolveFinetuneOptions(options);
-  const { device, epochs, smoothing, out } = recipe;
+  const { device, epochs, smoothing } = recipe;
+  using ranks = new Ranks(options.group, { maxBad: recipe.maxBad, signal: hooks.signal });
   torch.retainFreedMemory();
   using _ = chooseKernels(recipe);
   if (recipe.threads !== null) torch.setNumThreads(recipe.threads);
 
   // Images and checkpoint first: what is wrong with them shows before any time goes into a network.
   const { val: valPath, numClasses, images: length, shuffleBuffer } = options;
-  const { classes, train, val } = typeof options.data === "string"
-    ? await openLabelledSplits(options.data, { val: valPath, numClasses, length, shuffleBuffer })
-    : options.data;
-  requireImages(train, recipe.batchSize);
-  using saved = await readToResume(recipe, (path) => SavedSupervised.read(path), hooks.onWarning);
-  using initial = recipe.pretrained === null || saved !== null ? null : await readEncoder(recipe.pretrained, { numHeads: recipe.numHeads ?? undefined });
-  const seed = recipe.seed ?? saved?.facts?.seed ?? randomSeed();
+  const { classes, train, val } = await ranks.together(async () => {
+    const splits = typeof options.data === "string" ? await openLabelledSplits(options.data, { val: valPath, numClasses, length, shuffleBuffer }) : options.data;
+    requireImages(splits.train, recipe.batchSize);
+    return { ...splits, val: splits.val && partOf(splits.val, ranks.rank, ranks.size) };
+  });
+  using saved = await ranks.together(() => readToResume(recipe, (path) => SavedSupervised.read(path), hooks.onWarning));
+  using initial = await ranks.together(() => {
+    return recipe.pretrained === null || saved !== null ? null : readEncoder(recipe.pretrained, { numHeads: recipe.numHeads ?? undefined });
+  });
+  const seed = ranks.shared(() => recipe.seed ?? saved?.facts?.seed ?? randomSeed());
 
   torch.manualSeed(seed);
   const build = (): Classifier => {
     return saved === null ? newClassifier(initial, { ...recipe, classes }) : savedClassifier(saved, { ...recipe, classes, train: true });
   };
-  const { model, arch, imageSize, dropPath, notes } = build();
-  const judge = (network: Encoder): Promise<Evaluation | null> => evaluateClassifier(network, val!, {
+  const { model, arch, imageSize, dropPath, notes } = await ranks.together(build);
+  const judge = (network: Encoder): Promise<Evaluation | null> => evaluateTogether(network, val!, {
     ...recipe, numClasses: classes.length, imageSize, interpolation: evaluationInterpolation(recipe), signal: hooks.signal,
     onBatch: (done) => hooks.onEvaluationBatch?.(done, val!.length),
-  });
-  await using recorder = new SupervisedRecorder(out, hooks);
+  }, ranks);
+  await using recorder = new SupervisedRecorder(ranks.leads ? recipe.out : null, hooks);
   try {
     for (const note of notes) hooks.onWarning?.(note);
     await using loader = new ViewLoader<[Tensor]>(train, [supervisedRecipe(recipe.augmentation)], {
-      batchSize: recipe.batchSize, imageSize, seed, threads: recipe.workers, exif: recipe.exif, repeats: recipe.repeats,
+      batchSize: recipe.batchSize / ranks.size, rank: ranks.rank, worldSize: ranks.size, imageSize, seed, threads: recipe.workers, exif: recipe.exif, repeats: recipe.repeats,
       cache: recipe.cacheImages, maxBad: recipe.maxBad, knownBad: saved?.knownBad(train.length), copyTo: device === "cpu" ? undefined : device,
     });
     const { stepsPerEpoch } = loader;
@@ -120,9 +129,11 @@ export async function finetune(options: FinetuneOptions, hooks: SupervisedHooks 
     if (val === null) hooks.onWarning?.("there are no images to judge by, so nothing is evaluated: add val/ beside train/, or give some (val, --val)");
     if (start.epoch >= epochs) hooks.onWarning?.(`nothing is left to do: ${start.epoch} of ${epochs} epochs are done; ask for more epochs`);
     const run = { facts, device, epochs, start, resumedFrom: saved?.path ?? null, bestAcc1, classes, background: recipe.saveInBackground, layout: "deit" as const };
-    await recorder.start({
+    ranks.begin(facts, loader.bad);
+    ranks.joinNetwork(model);
+    await ranks.together(() => recorder.start({
       ...run, knownBad: loader.bad.length, options: { ...recipe, arch, imageSize, dropPath, seed }, further: () => furtherEntries(scaler, average),
-    }, { model, optimizer });
+    }, { model, optimizer }));
 
     let steps = 0;
     let lastLoss: number | null = null;
@@ -130,7 +141,7 @@ export async function finetune(options: FinetuneOptions, hooks: SupervisedHooks 
     let stop: "interrupted" | "stop-after" | null = null;
     model.train();
     training: for (let { epoch, step } = start; epoch < epochs; epoch++, step = 0) {
-      for await (using batch of untilAborted(loader.epoch(epoch, step), hooks.signal)) {
+      for await (using batch of untilAborted(loader.epoch(epoch, step), ranks.ownStop)) {
         const lr = fineTuningRateAt(scheduleEpoch(recipe, epoch, step, stepsPerEpoch), scheduleOf(recipe));
         optimizer.setLearningRate(lr);
         const place = { step: epoch * stepsPerEpoch + step, epoch, stepInEpoch: step, lr };
@@ -139,20 +150,23 @@ export async function finetune(options: FinetuneOptions, hooks: SupervisedHooks 
         });
 
         using computing = torch.openScope(); // a scope that spans an await
+        ranks.beginStep(place.step);
         const found = computing.run(() => {
-          const [images] = batch.views; // [N, 3, H, W]
+          const [images] = batch.views; // [N, 3, H, W], of this rank
           const target = torch.tensor(labels, undefined, { dtype: "int64", device }); // [N]
           const mixing = drawMixing(recipe.mixing, { seed, epoch, step }, imageSize);
           const mixed = mixing === null ? images : mixImages(images, mixing);
           const targets = softTargets(target, { numClasses: classes.length, smoothing, lambda: mixing?.lambda }); // [N, classes]
-          // Keyed by the step, so that a run goes on exactly without a GPU's generator in its checkpoint.
-          if (dropPath > 0) torch.manualSeed(new RandomStream({ seed, epoch, index: step, stream: dropPathStream }).uint32());
+          // Keyed by step and rank, so that a run goes on exactly without a GPU's generator in its checkpoint.
+          if (dropPath > 0) torch.manualSeed(new RandomStream({ seed, epoch, index: step, stream: dropPathStream + ranks.rank }).uint32());
           guard.remember();
           const logits = autocast(() => model.forward(mixed)); // [N, classes]
           const output = softTargetCrossEntropy(logits, targets);
+          ranks.prepare();
           scaler.scale(output).backward();
           scaler.unscale_(optimizer);
-          return guard.look(output);
+          const [ofAll] = ranks.agree([output], loader.bad); // the same number on all ranks, so the same verdict
+          return guard.look(ofAll!.to(output.dtype));
         });
         await found.arrive(); // a GPU computes meanwhile, and this thread sees to the next batches
         const { loss, gradientNorm } = guard.judge(found, place); // throws before a weight is touched
@@ -166,14 +180,15 @@ export async function finetune(options: FinetuneOptions, hooks: SupervisedHooks 
         computing.close();
 
         const { waitMs: dataWaitMs, indices } = batch;
-        recorder.step({ ...place, loss, gradientNorm, scale: scaler.getScale(), dataWaitMs }, indices.length, loader.bad, batch.views);
+        const bad = ranks.settle(loader.bad);
+        recorder.step({ ...place, loss, gradientNorm, scale: scaler.getScale(), dataWaitMs }, indices.length * ranks.size, bad, batch.views);
         lastLoss = loss;
         steps++;
         step++;
         await nextTurn(); // signals arrive in between
-        stop = hooks.signal?.aborted ? "interrupted" : steps === recipe.stopAfter ? "stop-after" : null;
+        stop = ranks.stopWanted ? "interrupted" : steps === recipe.stopAfter ? "stop-after" : null;
         if (stop === null || step === stepsPerEpoch) continue;
-        await recorder.save({ epoch, step }, loader.bad);
+        await recorder.save({ epoch, step }, bad);
         break training;
       }
       if (step < stepsPerEpoch) { // while it waited for images
@@ -186,19 +201,19 @@ export async function finetune(options: FinetuneOptions, hooks: SupervisedHooks 
         const ofAverage = found === null || average === null ? null : await judge(average.network);
         if (found === null || (average !== null && ofAverage === null)) {
           stop = "interrupted";
-          await recorder.save({ epoch, step: stepsPerEpoch }, loader.bad); // trained, and to be evaluated
+          await recorder.save({ epoch, step: stepsPerEpoch }, ranks.bad(loader.bad)); // trained, and to be evaluated
           break;
         }
         evaluation = recorder.evaluated(epoch, found, ofAverage);
       }
-      await recorder.save({ epoch: epoch + 1, step: 0 }, loader.bad);
+      await recorder.save({ epoch: epoch + 1, step: 0 }, ranks.bad(loader.bad));
       if (epoch + 1 === epochs) stop = null;
       if (stop !== null) break;
     }
-    await recorder.flush();
+    await ranks.lead(() => recorder.flush());
     const reason = stop ?? "finished";
     recorder.end(reason);
-    const badImages = [...loader.bad, ...recorder.badEvaluated.values()];
+    const badImages = [...ranks.bad(loader.bad), ...recorder.badEvaluated.values()];
     const { checkpoint, bestAcc1: best, seconds } = recorder;
     return { model, classes, reason, steps, loss: lastLoss, evaluation, bestAcc1: best, checkpoint, badImages, seconds };
   } catch (error) {

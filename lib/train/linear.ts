@@ -4,7 +4,7 @@ import type { Encoder } from "../models/index.js";
 import type { EndEntry } from "../report/index.js";
 import * as torch from "../torch/index.js";
 import type { Position } from "./runs/checkpointFiles.js";
-import { evaluateClassifier, type Evaluation } from "./evaluateClassifier.js";
+import type { Evaluation } from "./evaluateClassifier.js";
 import { FeatureExtractor } from "./features.js";
 import { requireFrozen } from "./linearProbe/frozenWeights.js";
 import { HeadRace, HEADS_KEY, type HeadResult } from "./linearProbe/headRace.js";
@@ -15,7 +15,7 @@ import { inputSize, openProbe } from "./linearProbe/probeModel.js";
 import { SharedBatches } from "./linearProbe/sharedBatches.js";
 import { randomSeed } from "./pretrainOptions.js";
 import { Ranks } from "./ranks/ranks.js";
-import { evaluationOfAll } from "./ranks/sharedEvaluation.js";
+import { evaluateTogether } from "./ranks/sharedEvaluation.js";
 import { SupervisedRecorder, type SupervisedHooks } from "./runs/supervisedRecorder.js";
 import type { SupervisedTrainee } from "./runs/supervisedState.js";
 import { untilAborted } from "./runs/untilAborted.js";
@@ -108,10 +108,10 @@ export async function linearProbe(options: LinearProbeOptions, hooks: LinearProb
     if (recipe.evaluate) {
       if (saved === null) notes.push("the classifier is new and has learned nothing: give its checkpoint with --resume");
       for (const note of [...notes, ...(saved?.restore({ model: encoder, optimizer: null }) ?? [])]) hooks.onWarning?.(note);
-      const evaluation = evaluationOfAll(await evaluateClassifier(encoder, val, {
+      const evaluation = await evaluateTogether(encoder, val, {
         ...recipe, numClasses: classes.length, batchSize: undefined, imageSize: extractor.imageSize, signal: hooks.signal,
         onBatch: (done) => hooks.onEvaluationBatch?.(done, val.length),
-      }), ranks);
+      }, ranks);
       return result(evaluation === null ? "interrupted" : "finished", { steps: 0, evaluation, badImages: evaluation?.bad ?? [] });
     }
 

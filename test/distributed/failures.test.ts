@@ -10,20 +10,17 @@ const order = (rank: number, worldSize: number, port: number, changes = {}, join
 });
 
 describe("ranks that do not come together", () => {
-  test("a rank that does not come is named by those that did", async () => {
-    const port = await freePort();
-    const ends = await Promise.all([0, 2].map((rank) => startRank(order(rank, 4, port))));
-    expect(ends[0]!.error?.name).toBe("RendezvousError");
-    expect(ends[0]!.error?.message).toMatch(/rank 0 waited 1\.\d s at 127\.0\.0\.1:\d+ for 4 ranks, and ranks 1, 3 did not come: start them/);
-    expect(ends[0]!.error?.facts.missing).toEqual([1, 3]);
-    expect(ends[1]!.error?.name).toBe("RendezvousError");
-  });
-
-  test("a master that nobody reaches is named with what to check", async () => {
-    const port = await freePort();
-    const { error } = await startRank(order(1, 2, port));
-    expect(error).toMatchObject({ name: "RendezvousError" });
-    expect(error!.message).toMatch(new RegExp(`127\\.0\\.0\\.1:${port}, where the ranks are to meet, could not be reached within .* firewall`));
+  test("a rank that does not come is named by those that did, and a master that nobody reaches with what to check", async () => {
+    const [port, other] = [await freePort(), await freePort()];
+    const [first, third, lost] = (await Promise.all([
+      ...[0, 2].map((rank) => startRank(order(rank, 4, port))), startRank(order(1, 2, other)),
+    ])) as [RankEnd<unknown>, RankEnd<unknown>, RankEnd<unknown>];
+    expect(first.error?.name).toBe("RendezvousError");
+    expect(first.error?.message).toMatch(/rank 0 waited 1\.\d s at 127\.0\.0\.1:\d+ for 4 ranks, and ranks 1, 3 did not come: start them/);
+    expect(first.error?.facts.missing).toEqual([1, 3]);
+    expect(third.error?.name).toBe("RendezvousError");
+    expect(lost.error).toMatchObject({ name: "RendezvousError" });
+    expect(lost.error!.message).toMatch(new RegExp(`127\\.0\\.0\\.1:${other}, where the ranks are to meet, could not be reached within .* firewall`));
   });
 
   test("a master's name that nobody knows, and a network interface that is not there, are named", async () => {
@@ -49,10 +46,12 @@ describe("ranks that do not come together", () => {
 
   test("two processes of the same rank, and ranks that disagree about their number, say so", async () => {
     const port = await freePort();
-    const twice = await Promise.all([0, 1, 1].map((rank) => startRank(order(rank, 3, port))));
-    expect(twice.map(({ error }) => error!.message).join("\n")).toMatch(/there is a rank 1 at .* already/);
     const other = await freePort();
-    const unequal = await Promise.all([startRank(order(0, 2, other)), startRank(order(1, 3, other))]);
+    const [twice, unequal] = await Promise.all([
+      Promise.all([0, 1, 1].map((rank) => startRank(order(rank, 3, port)))),
+      Promise.all([startRank(order(0, 2, other)), startRank(order(1, 3, other))]),
+    ]);
+    expect(twice.map(({ error }) => error!.message).join("\n")).toMatch(/there is a rank 1 at .* already/);
     expect(unequal.map(({ error }) => error!.message).join("\n")).toMatch(/rank \d has the worldSize \d and rank \d has \d: start all ranks/);
   });
 
@@ -120,7 +119,8 @@ describe("ranks that fail in a collective", () => {
   });
 
   test("what cannot be reduced, and keys that never come, say so", async () => {
-    for (const { error } of await runRanks(1, tasks, "integerMean")) expect(error!.message).toMatch(/mean of a tensor of int32 is not whole/);
-    for (const { error } of await runRanks(1, tasks, "waitForNothing")) expect(error!.message).toMatch(/after 0\.1 s the store at .* has no of\/0, never/);
+    const [[mean], [wait]] = (await Promise.all(["integerMean", "waitForNothing"].map((task) => runRanks(1, tasks, task)))) as [RankEnd<unknown>[], RankEnd<unknown>[]];
+    expect(mean!.error!.message).toMatch(/mean of a tensor of int32 is not whole/);
+    expect(wait!.error!.message).toMatch(/after 0\.1 s the store at .* has no of\/0, never/);
   });
 });

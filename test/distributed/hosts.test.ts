@@ -1,8 +1,15 @@
-/** The command on several hosts: network namespaces, where this machine lets its user make them; else skipped. And started by torchrun. */
+/**
+ * The command on several hosts: network namespaces, where this machine lets its user make them; else skipped. And started by torchrun, and by
+ * itself for each GPU of a machine that is said to have some.
+ */
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { Command } from "commander";
 import { beforeAll, describe, expect, test } from "@jest/globals";
 import { freePort } from "../../scripts/exactness/runRanks.js";
 import { writePieces } from "../../scripts/exactness/writePieces.js";
+import type { GroupFlags } from "../../lib/cli/joinGroup.js";
+import { addPretrainFlags } from "../../lib/cli/pretrainFlags.js";
 import { disposeTensors, readCheckpoint } from "../../lib/checkpoint/index.js";
 import { readRunLog } from "../../lib/report/index.js";
 import type { Tensor } from "../../lib/torch/index.js";
@@ -16,13 +23,28 @@ import { expectNoTensorsLeft } from "../support/tensorsLeft.js";
 expectNoTensorsLeft();
 const folder = temporaryFolder("hosts");
 const training = (
-  "pretrain photos -a resnet18 --image-size 32 -b 12 --optimizer adamw --lr 0.02 --warmup-epochs 0.25 --epochs 2 --stop-after 3 --moco-dim 16 " +
+  "pretrain photos -a resnet_tiny --image-size 32 -b 12 --optimizer adamw --lr 0.02 --warmup-epochs 0.25 --epochs 2 --stop-after 3 --moco-dim 16 " +
   "--moco-mlp-dim 32 --moco-t 0.2 --seed 5 --precision fp64 --device cpu --threads 1 -j 1 --quiet --json"
 ).split(" ");
 
+/** The processes of all hosts and launchers know the tiny networks: a real one's checkpoint takes longer than its steps. */
+const environment = ["env", `NODE_OPTIONS=--import=${new URL("../../scripts/faults/soak/tinyArchitectures.js", import.meta.url).href}`];
+
 function start(prefix: readonly string[], words: readonly string[]): Promise<Outcome> {
-  const [command, ...rest] = [...prefix, process.execPath, mainScript, ...training, ...words] as [string, ...string[]];
-  return startCommand(command, rest, { cwd: folder });
+  return run([...prefix, ...environment, process.execPath, mainScript, ...training, ...words]);
+}
+
+function run([command, ...words]: readonly string[]): Promise<Outcome> {
+  return startCommand(command!, words, { cwd: folder });
+}
+
+/** `--multiprocessing-distributed` on a machine with two GPUs, as far as one without can tell: what it starts trains on the CPU. */
+function startSpawning(prefix: readonly string[], placement: string, out: string | null): Promise<Outcome> {
+  const script = fileURLToPath(new URL("./spawnScript.js", import.meta.url));
+  const words = [...training, ...placement.split(" ")];
+  const command = addPretrainFlags(new Command()).argument("<command>").argument("<data>").parse(words, { from: "user" });
+  const job = { gpus: 2, flags: command.opts<GroupFlags>(), words, folder: out };
+  return run([...prefix, ...environment, process.execPath, script, JSON.stringify(job)]);
 }
 
 async function weightsIn(out: string): Promise<Float64Array> {
@@ -48,7 +70,19 @@ beforeAll(async () => {
   await writePieces(join(folder, "photos"), 49);
   const outcome = await start([], ["--out", "one"]);
   if (outcome.code !== 0) throw new Error(outcome.stderr);
-}, 120_000);
+}, 240_000);
+
+test("two processes of one machine, started for its GPUs", async () => {
+  const outcome = await startSpawning([], "--multiprocessing-distributed", "spawned");
+  await expectAsOne([outcome], "spawned");
+  expect(readRunLog(join(folder, "spawned", "log.jsonl")).runs[0]!.options).toMatchObject({ worldSize: 2 });
+}, 240_000);
+
+test("what the processes are told to do wrong ends all of them, with their exit code", async () => {
+  const { code, stdout, stderr } = await startSpawning([], "--multiprocessing-distributed --world-size 1 --rank 0 --resume nowhere", "nothing");
+  expect([code, stdout]).toEqual([1, ""]);
+  expect(stderr).toMatch(/nowhere/);
+}, 240_000);
 
 (NetworkHosts.arePossible() ? describe : describe.skip)("hosts of their own networks", () => {
   test("three, by upstream's flags", async () => {
@@ -56,7 +90,14 @@ beforeAll(async () => {
     const words = (rank: number): string[] =>
       `--dist-url tcp://${hosts.address(0)}:10001 --multiprocessing-distributed --world-size 3 --rank ${rank} --out three`.split(" ");
     await expectAsOne(await Promise.all([0, 1, 2].map((rank) => start(hosts.on(rank, []), words(rank)))), "three");
-  }, 120_000);
+  }, 240_000);
+
+  test("two with two GPUs each, by upstream's flags, which count hosts", async () => {
+    using hosts = new NetworkHosts(2);
+    const flags = (rank: number): string => `--dist-url tcp://${hosts.address(0)}:10001 --multiprocessing-distributed --world-size 2 --rank ${rank}`;
+    await expectAsOne(await Promise.all([0, 1].map((rank) => startSpawning(hosts.on(rank, []), flags(rank), "four"))), "four");
+    expect(readRunLog(join(folder, "four", "log.jsonl")).runs[0]!.options).toMatchObject({ worldSize: 4 });
+  }, 240_000);
 
   test("two, by Slurm's variables", async () => {
     using hosts = new NetworkHosts(2);
@@ -65,13 +106,13 @@ beforeAll(async () => {
       `SLURM_JOB_NODELIST=${hosts.address(0).replace(/1$/, "[1-2]")}`, "SLURM_TASKS_PER_NODE=1(x2)",
     ];
     await expectAsOne(await Promise.all([0, 1].map((rank) => start(hosts.on(rank, ["env", ...variables(rank)]), ["--out", "slurm"]))), "slurm");
-  }, 120_000);
+  }, 240_000);
 });
 
 (testPython === null ? test.skip : test)("torchrun starts two", async () => {
   const port = await freePort();
-  const launcher = ["-m", "torch.distributed.run", "--no-python", "--nproc-per-node", "2", "--master-port", String(port), process.execPath, mainScript];
-  const outcome = await startCommand(testPython!, [...launcher, ...training, "--out", "torchrun"], { cwd: folder });
+  const launcher = [testPython!, ..."-m torch.distributed.run --no-python --nproc-per-node 2 --master-port".split(" "), String(port)];
+  const outcome = await run([...environment, ...launcher, process.execPath, mainScript, ...training, "--out", "torchrun"]);
   await expectAsOne([outcome], "torchrun");
   expect((JSON.parse(outcome.stdout) as { steps: number }).steps).toBe(3);
 }, 180_000);

@@ -75,6 +75,16 @@ describe("upstream's flags", () => {
     });
   });
 
+  test("are those of the process that has started this one, not its own, where it was started for a GPU", () => {
+    const flags = { ...two, multiprocessingDistributed: true };
+    const variables = { ...torchrun, RANK: "7", LOCAL_RANK: "3", TORCHELASTIC_USE_AGENT_STORE: "True", MOCO_SPAWNED: "1" };
+    const machine = { gpus: 4, device: null };
+    expect(member(flags, variables, machine)).toMatchObject({
+      rank: 7, worldSize: 8, localRank: 3, localWorldSize: 4, masterAddress: "10.0.0.1", masterPort: 29500, backend: "nccl", externalStore: true,
+    });
+    expect(member({ ...flags, distBackend: "gloo" }, variables, machine).backend).toBe("gloo");
+  });
+
   test("choose the transport", () => {
     const machine = { gpus: 2, device: null };
     expect(member(two, {}, machine).backend).toBe("nccl");

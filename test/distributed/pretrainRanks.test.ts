@@ -1,7 +1,7 @@
 /** `pretrain` in several processes: what all ranks do alike. That they train what one process trains is in exactness.test.ts. */
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
-import { describe, expect, test } from "@jest/globals";
+import { beforeAll, describe, expect, test } from "@jest/globals";
 import { readCheckpoint, disposeTensors } from "../../lib/checkpoint/index.js";
 import { readRunLog } from "../../lib/report/index.js";
 import type { Tensor } from "../../lib/torch/index.js";
@@ -9,7 +9,7 @@ import { relativeL2, numbers } from "../support/digest.js";
 import { temporaryFolder } from "../support/temporaryFolder.js";
 import { expectNoTensorsLeft } from "../support/tensorsLeft.js";
 import type { TinyOutcome } from "./tinyRank.js";
-import { runTinyRanks } from "./tinyRanks.js";
+import { runTinyRanks, runTinyTrainings } from "./tinyRanks.js";
 
 expectNoTensorsLeft();
 const folder = temporaryFolder("ranks");
@@ -24,20 +24,70 @@ async function stateOf(path: string): Promise<Float64Array> {
   }
 }
 
-test("rank 0 writes and tells, all have the same weights and losses, and one of them stops all", async () => {
-  const out = join(folder, "whole");
-  const ranks = await runTinyRanks(2, (rank) => ({ options: { out, seed: rank === 0 ? 11 : 12 }, abortAfter: rank === 1 ? 4 : undefined }));
-  // The first rank's seed counts.
-  expect(ranks.map(({ error, seed }) => [error, seed])).toEqual([[null, 11], [null, 11]]);
-  expect(ranks.map(({ reason }) => reason)).toEqual(["interrupted", "interrupted"]);
-  expect(ranks[0]!.losses).toHaveLength(5); // the wish of rank 1 comes with its next step
-  expect(ranks[1]!.losses).toEqual(ranks[0]!.losses);
-  expect(ranks[1]!.weights).toBe(ranks[0]!.weights);
-  expect(ranks[0]!.imagesPerStep).toEqual([4, 4, 4, 4, 4]); // of the whole batch
-  expect([ranks[0]!.checkpoint !== null, ranks[1]!.checkpoint]).toEqual([true, null]);
-  const log = readRunLog(join(out, "log.jsonl"));
-  expect([log.runs.length, log.steps.length, log.end?.reason]).toEqual([1, 5, "interrupted"]);
-  expect(log.runs[0]!.options).toMatchObject({ worldSize: 2, batchSize: 4 });
+describe("two ranks", () => {
+  const out = (name: string): string => join(folder, name);
+  let stopped: TinyOutcome[];
+  let bad: TinyOutcome[];
+  let tooBad: TinyOutcome[];
+  let tooFew: TinyOutcome[];
+  let differing: TinyOutcome[];
+  let uneven: TinyOutcome[];
+  beforeAll(async () => {
+    [stopped, bad, tooBad, tooFew, differing, uneven] = (await runTinyTrainings(2, [
+      (rank) => ({ options: { out: out("whole"), seed: rank === 0 ? 11 : 12 }, abortAfter: rank === 1 ? 4 : undefined }),
+      () => ({ images: 24, bad: [2, 3, 9], options: { out: out("bad"), maxBad: 0.2 } }),
+      // Each rank finds about half of the five, and only all together are more than 4 of 40.
+      () => ({ images: 40, bad: [1, 2, 3, 4, 5], options: { maxBad: 0.1 } }),
+      (rank) => (rank === 0 ? { options: {} } : { images: 3, options: {} }),
+      (rank) => ({ options: { lr: rank === 0 ? 1e-3 : 1e-4 } }),
+      () => ({ options: { batchSize: 5 } }),
+    ])) as [TinyOutcome[], TinyOutcome[], TinyOutcome[], TinyOutcome[], TinyOutcome[], TinyOutcome[]];
+  }, 120_000);
+
+  test("rank 0 writes and tells, all have the same weights and losses, and one of them stops all", () => {
+    // The first rank's seed counts.
+    expect(stopped.map(({ error, seed }) => [error, seed])).toEqual([[null, 11], [null, 11]]);
+    expect(stopped.map(({ reason }) => reason)).toEqual(["interrupted", "interrupted"]);
+    expect(stopped[0]!.losses).toHaveLength(5); // the wish of rank 1 comes with its next step
+    expect(stopped[1]!.losses).toEqual(stopped[0]!.losses);
+    expect(stopped[1]!.weights).toBe(stopped[0]!.weights);
+    expect(stopped[0]!.imagesPerStep).toEqual([4, 4, 4, 4, 4]); // of the whole batch
+    expect([stopped[0]!.checkpoint !== null, stopped[1]!.checkpoint]).toEqual([true, null]);
+    const log = readRunLog(join(out("whole"), "log.jsonl"));
+    expect([log.runs.length, log.steps.length, log.end?.reason]).toEqual([1, 5, "interrupted"]);
+    expect(log.runs[0]!.options).toMatchObject({ worldSize: 2, batchSize: 4 });
+  });
+
+  test("unreadable images leave all local batches full, and are known to all", () => {
+    expect(bad.map(({ error }) => error)).toEqual([null, null]);
+    expect(bad[0]!.losses).toHaveLength(12);
+    expect(bad[1]!.losses).toEqual(bad[0]!.losses);
+    for (const { badImages, told } of bad) {
+      expect([...badImages].sort()).toEqual([2, 3, 9]);
+      expect([...told].sort()).toEqual(["image 2", "image 3", "image 9"]);
+    }
+    expect(readRunLog(join(out("bad"), "log.jsonl")).badImages.map(({ path }) => path).sort()).toEqual(["image 2", "image 3", "image 9"]);
+  });
+
+  test("unreadable images stop all ranks when all together have found too many", () => {
+    for (const { error } of tooBad) {
+      expect(error?.name).toBe("TooManyBadImagesError");
+      expect(error?.message).toMatch(/5 of 40 images/);
+    }
+  });
+
+  test("where one rank cannot begin, none does, and all say why", () => {
+    expect(tooFew[1]!.error).toMatchObject({ name: "TooFewImagesError" });
+    expect(tooFew[0]!.error?.name).toBe("RankError");
+    expect(tooFew[0]!.error?.message).toMatch(/rank 1 of 2 could not go on, so none does: the data set has 3 images/);
+    for (const { error } of differing) expect(error?.message).toMatch(/rank 1 has lr 0.0001 and rank 0 0.001; give all ranks the same/);
+  });
+
+  test("a batch that cannot be shared evenly is refused with the nearest sizes", () => {
+    for (const { error } of uneven) {
+      expect(error).toMatchObject({ name: "OptionError", message: "batchSize is 5, which 2 processes cannot share evenly; give 4 or 6" });
+    }
+  });
 });
 
 test("a run goes on with other numbers of processes, from the middle of an epoch, without files on other ranks", async () => {
@@ -57,45 +107,4 @@ test("a run goes on with other numbers of processes, from the middle of an epoch
   expect(readdirSync(folder)).not.toContain("no folder of rank 0");
   const [found, expected] = await Promise.all([parts, whole].map((each) => stateOf(join(each, "checkpoint_0002.pth.tar"))));
   expect(relativeL2(found!, expected!)).toBeLessThan(1e-9); // float64: roundings of a few steps stay far below
-});
-
-describe("unreadable images", () => {
-  test("leave all local batches full, and are known to all", async () => {
-    const out = join(folder, "bad");
-    const ranks = await runTinyRanks(2, () => ({ images: 24, bad: [2, 3, 9], options: { out, maxBad: 0.2 } }));
-    expect(ranks.map(({ error }) => error)).toEqual([null, null]);
-    expect(ranks[0]!.losses).toHaveLength(12);
-    expect(ranks[1]!.losses).toEqual(ranks[0]!.losses);
-    for (const { badImages, told } of ranks) {
-      expect([...badImages].sort()).toEqual([2, 3, 9]);
-      expect([...told].sort()).toEqual(["image 2", "image 3", "image 9"]);
-    }
-    expect(readRunLog(join(out, "log.jsonl")).badImages.map(({ path }) => path).sort()).toEqual(["image 2", "image 3", "image 9"]);
-  });
-
-  test("stop all ranks when all together have found too many", async () => {
-    // Each rank finds about half of the five, and only all together are more than 4 of 40.
-    const ranks = await runTinyRanks(2, () => ({ images: 40, bad: [1, 2, 3, 4, 5], options: { maxBad: 0.1 } }));
-    for (const { error } of ranks) {
-      expect(error?.name).toBe("TooManyBadImagesError");
-      expect(error?.message).toMatch(/5 of 40 images/);
-    }
-  });
-});
-
-test("where one rank cannot begin, none does, and all say why", async () => {
-  const [first, second] = (await runTinyRanks(2, (rank) => (rank === 0 ? { options: {} } : { images: 3, options: {} }))) as [TinyOutcome, TinyOutcome];
-  expect(second.error).toMatchObject({ name: "TooFewImagesError" });
-  expect(first.error?.name).toBe("RankError");
-  expect(first.error?.message).toMatch(/rank 1 of 2 could not go on, so none does: the data set has 3 images/);
-
-  const others = await runTinyRanks(2, (rank) => ({ options: { lr: rank === 0 ? 1e-3 : 1e-4 } }));
-  for (const { error } of others) expect(error?.message).toMatch(/rank 1 has lr 0.0001 and rank 0 0.001; give all ranks the same/);
-});
-
-test("a batch that cannot be shared evenly is refused with the nearest sizes", async () => {
-  const ranks = await runTinyRanks(3, () => ({ options: { batchSize: 4 } }));
-  for (const { error } of ranks) {
-    expect(error).toMatchObject({ name: "OptionError", message: "batchSize is 4, which 3 processes cannot share evenly; give 3 or 6" });
-  }
-});
+}, 120_000);

@@ -50,4 +50,12 @@ test("its table is what was recorded", () => {
   }
 });
 
+test("its table of what overlapping gains is what was recorded", () => {
+  const { ratios } = JSON.parse(readFileSync(join(root, "benchmarks/results/distributed.json"), "utf8")) as { ratios: Record<string, number> };
+  for (const arch of ["vit_small", "resnet18"]) {
+    const cells = [2, 4].map((ranks) => `${ratios[`${arch}OverlapOn${ranks}Ranks`]!.toFixed(3)} ×`);
+    expect(page.text).toContain(`| ${arch} | ${cells.join(" | ")} |`);
+  }
+});
+
 testLinks(page);

@@ -11,6 +11,8 @@ export interface RankOrder {
   placement: Placement;
   options: JoinOptions;
   argument: unknown;
+  /** The process keeps its group and waits for another order. */
+  stays?: boolean;
 }
 
 /** How a rank ended: what its task returned, or what it threw. */
@@ -78,15 +80,51 @@ export async function runRanks<T>(
   );
 }
 
-/** As {@link runRanks}, where all must return: their values by rank. */
+/** Ranks that have done what they were told and wait for more, by their number: most of a short task's time is the start of its processes. */
+const staying = new Map<number, { ranks: ChildProcess[]; port: number }>();
+
+/**
+ * As {@link runRanks}, where all must return: their values by rank. Processes and group are kept for the next call with as many ranks, so a task
+ * must leave the group as it finds it.
+ */
 export async function valuesOfRanks<T>(worldSize: number, module: string, task: string, argument: unknown = null): Promise<T[]> {
-  const ends = await runRanks<T>(worldSize, module, task, argument);
+  if (!staying.has(worldSize)) staying.set(worldSize, { ranks: Array.from({ length: worldSize }, startStaying), port: await freePort() });
+  const { ranks, port } = staying.get(worldSize)!;
+  const ends = await Promise.all(ranks.map((rank, i) => {
+    return nextEnd<T>(rank, { module, task, placement: loopback(i, worldSize, port), options: { timeoutMs: 30_000 }, argument, stays: true });
+  }));
   return ends.map(({ value, error, signal }, rank) => {
-    if (error !== undefined) throw new Error(`rank ${rank}: ${error.name}: ${error.message}`);
-    if (signal !== null) throw new Error(`rank ${rank} ended with ${signal}`);
-    return value as T;
+    if (error === undefined && signal === null) return value as T;
+    endStaying(worldSize);
+    throw new Error(error === undefined ? `rank ${rank} ended with ${signal}` : `rank ${rank}: ${error.name}: ${error.message}`);
   });
 }
 
+function startStaying(): ChildProcess {
+  // Its watchdog would take the time between two tasks for a rank that hangs.
+  return fork(child, { stdio: ["ignore", "inherit", "inherit", "ipc"], env: { ...process.env, MOCO_WATCHDOG_SECONDS: "0" } });
+}
+
+function nextEnd<T>(rank: ChildProcess, order: RankOrder): Promise<RankEnd<T>> {
+  return new Promise((resolve) => {
+    const told = (message: unknown): void => finish({ ...(message as Partial<RankEnd<T>>), signal: null });
+    const exited = (_code: number | null, signal: NodeJS.Signals | null): void => finish({ signal: signal ?? "SIGABRT" });
+    const finish = (end: RankEnd<T>): void => {
+      rank.off("message", told).off("exit", exited);
+      resolve(end);
+    };
+    rank.on("message", told).on("exit", exited);
+    rank.send(order);
+  });
+}
+
+function endStaying(worldSize: number): void {
+  for (const rank of staying.get(worldSize)?.ranks ?? []) rank.kill("SIGKILL");
+  staying.delete(worldSize);
+}
+
 afterEach(endAll);
-afterAll(endAll);
+afterAll(() => {
+  endAll();
+  for (const worldSize of [...staying.keys()]) endStaying(worldSize);
+});

@@ -15,6 +15,8 @@ export interface LaunchOptions {
   startWords?(start: number): string[];
   /** Processes of this machine. */
   processes: number;
+  /** Further variables of theirs. Default: none. */
+  environment?: Readonly<Record<string, string>>;
   /** Machines. Default 1. */
   nodes?: number;
   /** This machine, from 0. Default 0. */
@@ -77,7 +79,7 @@ export async function launch(options: LaunchOptions): Promise<number> {
         command: options.command,
         words: [...options.words, ...generation.words],
         ranks: Array.from({ length: processes }, (_, i) => generation.firstRank + i),
-        environment: (rank) => workerEnvironment(generation, { rank, node, processes, address, maxRestarts }),
+        environment: (rank) => ({ ...workerEnvironment(generation, { rank, node, processes, address, maxRestarts }), ...options.environment }),
       }, onEnd),
     });
     const release = passSignalsOn(member);

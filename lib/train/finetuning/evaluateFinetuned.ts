@@ -1,10 +1,12 @@
-import { LabelledDataError, openLabelledSplits } from "../../data/index.js";
+import { LabelledDataError, openLabelledSplits, partOf } from "../../data/index.js";
 import type { EvaluationEntry } from "../../report/index.js";
 import * as torch from "../../torch/index.js";
 import { findCheckpoint } from "../runs/checkpointFiles.js";
 import { savedAverage, savedClassifier } from "./classifier.js";
-import { evaluateClassifier, type Evaluation } from "../evaluateClassifier.js";
+import type { Evaluation } from "../evaluateClassifier.js";
 import { evaluationInterpolation, resolveFinetuneOptions, type FinetuneOptions } from "./finetuneOptions.js";
+import { Ranks } from "../ranks/ranks.js";
+import { evaluateTogether } from "../ranks/sharedEvaluation.js";
 import { SavedSupervised } from "../runs/supervisedState.js";
 import type { SupervisedHooks } from "../runs/supervisedRecorder.js";
 
@@ -35,18 +37,22 @@ export async function evaluateFinetuned(
   const recipe = resolveFinetuneOptions(options);
   if (recipe.threads !== null) torch.setNumThreads(recipe.threads);
   const { data, val: valPath, numClasses, images: length, shuffleBuffer } = options;
-  const { classes, val } = typeof data === "string" ? await openLabelledSplits(data, { val: valPath, numClasses, length, shuffleBuffer }) : data;
-  if (val === null) throw new LabelledDataError("there are no images to judge by: add val/ beside train/, or give some (val, --val)");
-  const checkpoint = findCheckpoint(options.resume);
-  using saved = await SavedSupervised.read(checkpoint);
+  using ranks = new Ranks(options.group, { maxBad: recipe.maxBad, signal: hooks.signal });
+  const { classes, val } = await ranks.together(async () => {
+    const splits = typeof data === "string" ? await openLabelledSplits(data, { val: valPath, numClasses, length, shuffleBuffer }) : data;
+    if (splits.val === null) throw new LabelledDataError("there are no images to judge by: add val/ beside train/, or give some (val, --val)");
+    return { classes: splits.classes, val: partOf(splits.val, ranks.rank, ranks.size) };
+  });
+  const checkpoint = await ranks.together(() => findCheckpoint(options.resume));
+  using saved = await ranks.together(() => SavedSupervised.read(checkpoint));
   const judge = async (average: boolean): Promise<Evaluation | null> => {
-    const { model, imageSize, notes } = savedClassifier(saved, { ...recipe, classes, train: false, average });
+    const { model, imageSize, notes } = await ranks.together(() => savedClassifier(saved, { ...recipe, classes, train: false, average }));
     using network = model;
     for (const note of average ? [] : notes) hooks.onWarning?.(note);
-    return await evaluateClassifier(network.to(recipe.device), val, {
+    return await evaluateTogether(network.to(recipe.device), val, {
       ...recipe, numClasses: classes.length, imageSize, interpolation: evaluationInterpolation(recipe), signal: hooks.signal,
       onBatch: (done) => hooks.onEvaluationBatch?.(done, val.length),
-    });
+    }, ranks);
   };
   const found = await judge(false);
   if (found === null) return null;

@@ -1,10 +1,11 @@
-import { availableParallelism } from "node:os";
+import type { ProcessGroup } from "../../distributed/index.js";
 import { checkMixing, supervisedRecipe, type Interpolation, type LabelledSplits, type MixingRecipe, type SupervisedAugmentation } from "../../data/index.js";
 import { architectures, isArchitecture, UnknownArchitectureError, type Encoder } from "../../models/index.js";
 import { AdamW, SGD, type FineTuningSchedule, type Optimizer } from "../../optim/index.js";
 import {
   OptionError, requireOneOf, requirePrecision, requireRange, requireWhole, resolveDevice, type Precision, type TrainingOptions,
 } from "../options.js";
+import { coresOfRank, deviceOfRank, requireDivisible } from "../ranks/share.js";
 import { resolveLogging } from "../runs/logging.js";
 import { requireStableFolder } from "../runs/resuming.js";
 import { parameterGroups } from "./parameterGroups.js";
@@ -93,6 +94,8 @@ export interface FinetuneOptions extends TrainingOptions {
 
   /** A checkpoint of a fine-tuning to go on from, or its folder. */
   resume?: string;
+  /** The processes that train together; the batch is that of all. All read the files that are named. Default: this one alone. */
+  group?: ProcessGroup;
 }
 
 /** The options with every default filled in. */
@@ -104,8 +107,9 @@ export type FinetuneRecipe = ReturnType<typeof resolveFinetuneOptions>;
  * @throws OptionError or DataOptionError that name the option, its value and what is allowed; UnknownArchitectureError
  */
 export function resolveFinetuneOptions(options: FinetuneOptions) {
-  const { batchSize = 64, baseLr = 5e-4 } = options;
-  const device = resolveDevice(options.device);
+  const { batchSize = 64, baseLr = 5e-4, group } = options;
+  const device = resolveDevice(options.device ?? deviceOfRank(group));
+  const cores = coresOfRank(group);
   const mixing: MixingRecipe = {
     mixupAlpha: options.mixup ?? 0.8, cutmixAlpha: options.cutmix ?? 1,
     probability: options.mixupProb ?? 1, switchProbability: options.mixupSwitchProb ?? 0.5,
@@ -140,8 +144,8 @@ export function resolveFinetuneOptions(options: FinetuneOptions) {
     precision: options.precision ?? (device === "cpu" ? "fp32" : "fp16"),
     deterministic: options.deterministic ?? false,
     seed: options.seed ?? null,
-    threads: options.threads ?? null,
-    workers: Math.max(1, Math.min(options.workers ?? 32, availableParallelism())),
+    threads: options.threads ?? (group === undefined ? null : cores),
+    workers: Math.max(1, Math.min(options.workers ?? 32, cores)),
     cacheImages: options.cacheImages ?? false,
     maxBad: options.maxBad ?? 0.01,
     out: options.out ?? null,
@@ -150,8 +154,10 @@ export function resolveFinetuneOptions(options: FinetuneOptions) {
     saveInBackground: options.saveInBackground ?? true,
     stopAfter: options.stopAfter ?? null,
     logging: resolveLogging(options),
+    worldSize: group?.size ?? 1,
   };
   check(given, options);
+  requireDivisible("batchSize", batchSize, group);
   return given;
 }
 

@@ -1,6 +1,7 @@
 import type { BadImage } from "../../data/index.js";
 import { GradientAverager, synchronizeBatchNorm, type ProcessGroup } from "../../distributed/index.js";
 import { native } from "../../native.js";
+import type { AnyModule } from "../../nn/index.js";
 import * as torch from "../../torch/index.js";
 import type { Tensor } from "../../torch/index.js";
 import type { RunFacts, Trainee } from "../runs/trainingState.js";
@@ -116,8 +117,14 @@ export class Ranks {
     if (this.group === undefined) return;
     takeOver(trainee, this.group);
     trainee.moco.gatherer = this.group;
-    synchronizeBatchNorm(trainee.moco, this.group);
-    this.#averager = new GradientAverager(trainee.moco.parameters().filter(({ requiresGrad }) => requiresGrad), this.group);
+    this.joinNetwork(trainee.moco);
+  }
+
+  /** The same of a network that all ranks have read and built alike: BatchNorm over the whole batch, averaged gradients. */
+  joinNetwork(network: AnyModule): void {
+    if (this.group === undefined) return;
+    synchronizeBatchNorm(network, this.group);
+    this.#averager = new GradientAverager(network.parameters().filter(({ requiresGrad }) => requiresGrad), this.group);
   }
 
   /** Call before `forward`: messages about collectives name the step. */

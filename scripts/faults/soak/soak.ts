@@ -6,7 +6,7 @@ import { Tally, type Violation } from "../tally.js";
 import { differences, distanceBetween, logViolations, unreadableLog, type Distance } from "./comparison.js";
 import { live, type Life, type Stop } from "./life.js";
 import { PoweredFolder } from "./powerCut.js";
-import { EPOCHS, imagesOf, TRAININGS, writeImages, type SoakTraining } from "./trainings.js";
+import { EPOCHS, imagesOf, ROUNDING, TRAININGS, writeImages, type SoakTraining } from "./trainings.js";
 
 export interface SoakOptions {
   /** Processes to stop. */
@@ -103,6 +103,7 @@ export async function soak({ kills, seed, trainings = TRAININGS, onProgress = ()
           const { weights, losses } = await distanceBetween(out, expected, LAST);
           const before = record.distance ?? { weights: 0, losses: 0 };
           record.distance = { weights: Math.max(weights, before.weights), losses: Math.max(losses, before.losses) };
+          if (!(Math.max(weights, losses) <= ROUNDING)) found.push(`the end is ${weights} away in its weights and ${losses} in its losses, which is no rounding`);
         }
         for (const what of found) tally.violation({ where: training.name, fault: "all", place, what });
       }

@@ -1,6 +1,4 @@
-/** The command `moco`, with two more architectures that are small enough to be trained and killed hundreds of times. */
-import { registerArchitecture, ResNet, VisionTransformer } from "../../../lib/models/index.js";
+/** The command `moco`, with the tiny architectures. */
+import "./tinyArchitectures.js";
 
-registerArchitecture("vit_tiny", (options) => new VisionTransformer({ ...options, patchSize: 8, embedDim: 32, depth: 2, numHeads: 2 }));
-registerArchitecture("resnet_tiny", (options) => new ResNet({ ...options, block: "basic", layers: [1, 1, 1, 1], width: 4 }));
 await import("../../../lib/cli/main.js");

@@ -31,7 +31,7 @@ async function overflow(out: string | undefined, changes: Parameters<typeof runT
     onStep: ({ step }) => {
       if (step !== 3) return;
       const [, weight] = network!.namedParameters().find(([name]) => name === `${culprit}.weight`)!;
-      torch.noGrad(() => weight.fill_(3e38));
+      torch.noGrad(() => weight.fill_(changes.precision === "fp64" ? 1.7e308 : 3e38)); // near the largest number
       before = stateBytes(network!);
     },
   }).then(() => null, (error: unknown) => error);
@@ -43,6 +43,14 @@ test("a run in chunks, whose views are bytes, is done again from them", async ()
   const { error } = await overflow(join(root, "chunks"), { microBatch: 4 });
   const { finding } = await replayStep(error.replay!, { encoder: tinyOptions.encoder });
   expect(finding).toMatchObject({ pass: "forward", module: culprit });
+});
+
+test("a run in float64 is done again in it", async () => {
+  const { error } = await overflow(join(root, "double"), { precision: "fp64" });
+  const { finding, precision } = await replayStep(error.replay!, { encoder: tinyOptions.encoder });
+  expect(precision).toBe("fp64");
+  expect(finding).toMatchObject({ pass: "forward", module: culprit, operator: "linear", output: { dtype: "float64" } });
+  expect(finding!.inputs.some(({ max }) => max! > 1.6e308)).toBe(true);
 });
 
 describe("a run that overflows", () => {

@@ -6,9 +6,11 @@ Only what a CPU and a test need is replaced from outside: CUDA calls do nothing,
 added under names of their own, and the data loader gives the formula's batches. Prints one line of JSON on stdout: the loss of every step.
 
 The job's fields: upstream (a checkout), program, args (its command line), arch (name -> sizes), dtype, batches ({seed, size, image,
-perEpoch, classes}), scaler (whether losses are scaled, as on a GPU). Files are written to the current folder, as upstream does.
+perEpoch, classes}), scaler (whether losses are scaled, as on a GPU), ranks (processes of main_moco that share each batch, 1 by default).
+Files are written to the current folder, as upstream does. With several ranks PyTorch's SyncBatchNorm, which needs GPUs, is replaced by
+plain tensor operations and all-reduces that autograd knows, and the losses are means over the ranks.
 """
-import contextlib, functools, json, sys, tempfile, types
+import contextlib, functools, json, pathlib, subprocess, sys, tempfile, types
 
 import numpy as np
 import torch
@@ -44,11 +46,50 @@ class Batches:
     def __iter__(self):
         sizes = self.sizes
         shape = [sizes["size"], 3, sizes["image"], sizes["image"]]
+        mine = slice(self.job.get("rank", 0), None, self.job.get("ranks", 1))
         for i in range(len(self)):
             step = Batches.epoch * len(self) + i
             views = [unit(f"x{view}_{step}", sizes["seed"], shape).to(self.dtype) for view in (1, 2)]
             labels = torch.arange(sizes["size"]) % sizes.get("classes", 1)
-            yield (views if self.job["program"] == "main_moco" else views[0]), labels
+            yield ([view[mine] for view in views] if self.job["program"] == "main_moco" else views[0]), labels
+
+
+class SyncNorm(torch.nn.modules.batchnorm._BatchNorm):
+    """BatchNorm over the batches of all ranks, which have as many rows each."""
+
+    def _check_input_dim(self, x):
+        pass
+
+    def forward(self, x):
+        if not self.training:
+            return super().forward(x)
+        from torch.distributed.nn.functional import all_reduce
+
+        others = [d for d in range(x.ndim) if d != 1]
+        count = x.numel() // x.shape[1] * torch.distributed.get_world_size()
+        along = [1, -1, *[1] * (x.ndim - 2)]
+        mean = all_reduce(x.sum(others)) / count
+        centred = x - mean.view(along)
+        variance = all_reduce(centred.square().sum(others)) / count
+        with torch.no_grad():
+            self.num_batches_tracked += 1
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * count / (count - 1), self.momentum)
+        y = centred / (variance + self.eps).sqrt().view(along)
+        return y * self.weight.view(along) + self.bias.view(along) if self.affine else y
+
+    @classmethod
+    def convert(cls, module):
+        for name, child in module.named_children():
+            if isinstance(child, torch.nn.modules.batchnorm._BatchNorm):
+                norm = cls(child.num_features, child.eps, child.momentum, child.affine)
+                norm.load_state_dict(child.state_dict())
+                for mine, its in zip(norm.parameters(), child.parameters()):
+                    mine.requires_grad = its.requires_grad
+                module.add_module(name, norm)
+            else:
+                cls.convert(child)
+        return module
 
 
 class Sampler:
@@ -110,7 +151,7 @@ def run(job):
     torch.cuda.is_current_stream_capturing = lambda: False
     torch.Tensor.cuda = lambda self, *args, **kwargs: self
     torch.nn.Module.cuda = lambda self, *args: self.to(dtype)
-    torch.nn.SyncBatchNorm.convert_sync_batchnorm = lambda model: model
+    torch.nn.SyncBatchNorm.convert_sync_batchnorm = SyncNorm.convert if job.get("ranks", 1) > 1 else lambda model: model
     torch.cuda.amp.autocast = lambda enabled: contextlib.nullcontext()
     torch.cuda.amp.GradScaler = lambda: torch.amp.GradScaler("cpu", enabled=job.get("scaler", False))
     torch.utils.data.DataLoader = lambda *args, **kwargs: Batches(job)
@@ -124,15 +165,43 @@ def run(job):
             torchvision.models.__dict__[name] = narrow_resnet(**sizes)
         program.model_names.append(name)
 
-    args = program.parser.parse_args(["no-data", "--dist-backend", "gloo", "--world-size", "1", "--rank", "0", *job["args"]])
+    if "rank" in job:  # upstream's summary has the first rank's losses only
+        update = program.AverageMeter.update
+
+        def listen(meter, value, *rest):
+            if meter.name == "Loss":
+                Losses.values.append(value)
+            update(meter, value, *rest)
+
+        program.AverageMeter.update = listen
+        Losses.add_scalar = lambda *rest: None
+    place = ["--world-size", str(job.get("ranks", 1)), "--rank", str(job.get("rank", 0))]
+    args = program.parser.parse_args(["no-data", "--dist-backend", "gloo", *place, *job["args"]])
     args.distributed = True
     with tempfile.TemporaryDirectory() as folder:
-        args.dist_url = f"file://{folder}/rendezvous"
+        args.dist_url = f"file://{job.get('meeting', folder)}/rendezvous"
         with contextlib.redirect_stdout(sys.stderr):
             program.main_worker(None, 1, args)
         torch.distributed.destroy_process_group()
     return {"losses": Losses.values}
 
 
+def run_ranks(job):
+    """The first rank leaves its files in the current folder, and the others theirs nowhere."""
+    with tempfile.TemporaryDirectory() as meeting:
+        def start(rank):
+            folder = pathlib.Path.cwd() if rank == 0 else pathlib.Path(meeting, str(rank))
+            folder.mkdir(exist_ok=True)
+            words = [sys.executable, __file__, json.dumps({**job, "rank": rank, "meeting": meeting})]
+            return subprocess.Popen(words, cwd=folder, stdout=subprocess.PIPE, text=True)
+
+        ranks = [start(rank) for rank in range(job["ranks"])]
+        losses = [json.loads(rank.communicate()[0] or "{}").get("losses") for rank in ranks]
+    if any(rank.returncode for rank in ranks):
+        sys.exit(1)
+    return {"losses": np.mean(losses, axis=0).tolist()}
+
+
 if __name__ == "__main__":
-    print(json.dumps(run(json.loads(sys.argv[1]))))
+    job = json.loads(sys.argv[1])
+    print(json.dumps(run_ranks(job) if job.get("ranks", 1) > 1 and "rank" not in job else run(job)))

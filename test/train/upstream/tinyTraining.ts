@@ -6,6 +6,7 @@ import { AdamW, GradScaler, LARS, learningRateAt, momentumAt } from "../../../li
 import * as torch from "../../../lib/torch/index.js";
 import type { DType, Tensor } from "../../../lib/torch/index.js";
 import { pretrain } from "../../../lib/train/pretrain.js";
+import type { Ranks } from "../../../lib/train/ranks/ranks.js";
 import { trainingStateValue, type RunFacts, type Trainee } from "../../../lib/train/runs/trainingState.js";
 import type { Position } from "../../../lib/train/runs/checkpointFiles.js";
 import { numbers } from "../../support/digest.js";
@@ -107,21 +108,23 @@ export function views({ seed, size, image }: Batches, step: number, dtype: DType
 }
 
 /** Trains epochs `from` to `to` (exclusive), step for step as `pretrain` does, and returns the losses. */
-export function trainEpochs(trainee: Trainee, training: TinyTraining, from: number, to: number, dtype: DType): number[] {
+export function trainEpochs(trainee: Trainee, training: TinyTraining, from: number, to: number, dtype: DType, ranks?: Ranks): number[] {
   const { perEpoch } = training.batches;
   const losses: number[] = [];
   for (let step = from * perEpoch; step < to * perEpoch; step++) {
-    torch.scope(() => losses.push(trainStep(trainee, training.options, step / perEpoch, views(training.batches, step, dtype))));
+    torch.scope(() => losses.push(trainStep(trainee, training.options, step / perEpoch, views(training.batches, step, dtype), ranks)));
   }
   return losses;
 }
 
-/** One step at a fractional epoch; returns the loss. */
-export function trainStep({ moco, optimizer, scaler }: Trainee, options: Options, epoch: number, [x1, x2]: [Tensor, Tensor]): number {
+/** One step at a fractional epoch; returns the loss, of this rank's every so many rows. */
+export function trainStep({ moco, optimizer, scaler }: Trainee, options: Options, epoch: number, whole: [Tensor, Tensor], ranks?: Ranks): number {
+  const [x1, x2] = ranks === undefined ? whole : (whole.map((view) => view.slice(0, ranks.rank, null, ranks.size)) as [Tensor, Tensor]);
   const { epochs } = options;
   const lr = (options.lr * options["batch-size"]) / 256;
   optimizer.setLearningRate(learningRateAt(epoch, { lr, epochs, warmupEpochs: options["warmup-epochs"] }));
   const output = moco.forward(x1, x2, momentumAt(epoch, { momentum: options["moco-m"], epochs }));
+  ranks?.prepare();
   scaler.scale(output).backward();
   scaler.unscale_(optimizer);
   scaler.step(optimizer);

@@ -17,18 +17,20 @@ export interface UpstreamRun {
   args?: string[];
   /** Whether upstream's losses are scaled; as in the training unless given. */
   scaler?: boolean;
+  /** Processes that share each batch. Default 1. */
+  ranks?: number;
 }
 
 /** Runs upstream in a new folder under `root`, where it leaves its checkpoints. */
 export function runUpstream(root: string, training: TinyTraining, run: UpstreamRun): { folder: string; losses: number[] } {
-  const { program = "main_moco", dtype, args = [], scaler = training.scaler } = run;
+  const { program = "main_moco", dtype, args = [], scaler = training.scaler, ranks = 1 } = run;
   const { arch, batches, options } = training;
   const folder = mkdtempSync(join(root, "upstream-"));
   const flags = Object.entries(options).flatMap(([name, value]) => [`--${name}`, String(value)]);
   // A size of the encoder here, an option of the program there.
   if ("vit_tiny" in arch && arch.vit_tiny.stop_grad_conv1) flags.push("--stop-grad-conv1");
   const job = {
-    upstream: testUpstream, program, dtype, scaler, arch, batches,
+    upstream: testUpstream, program, dtype, scaler, ranks, arch, batches,
     args: ["-a", archName(training), ...(program === "main_moco" ? ["--moco-m-cos", ...flags] : []), ...args],
   };
   const { losses } = runPythonFile<{ losses: number[] }>(driver, [JSON.stringify(job)], folder);
