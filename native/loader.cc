@@ -13,18 +13,24 @@ namespace {
 
 #ifdef _WIN32
 
-// Untested. Windows looks for what a library needs in the library's own folder, and later finds it by its name among those that are loaded.
+// Untested. Windows looks for what a library needs in the library's own folder, and later finds it
+// by its name among those that are loaded.
 std::string load(const std::string& path) {
   std::wstring wide(path.size() + 1, L'\0');
-  wide.resize(MultiByteToWideChar(CP_UTF8, 0, path.data(), static_cast<int>(path.size()), wide.data(), static_cast<int>(wide.size())));
-  if (LoadLibraryExW(wide.c_str(), nullptr, LOAD_LIBRARY_SEARCH_DLL_LOAD_DIR | LOAD_LIBRARY_SEARCH_DEFAULT_DIRS)) return "";
+  wide.resize(MultiByteToWideChar(CP_UTF8, 0, path.data(), static_cast<int>(path.size()),
+                                  wide.data(), static_cast<int>(wide.size())));
+  if (LoadLibraryExW(wide.c_str(), nullptr,
+                     LOAD_LIBRARY_SEARCH_DLL_LOAD_DIR | LOAD_LIBRARY_SEARCH_DEFAULT_DIRS))
+    return "";
   return "LoadLibraryEx: error " + std::to_string(GetLastError());
 }
 
 #else
 
 // Never unloaded: libtorch's threads and static tables live until the process ends.
-std::string load(const std::string& path) { return dlopen(path.c_str(), RTLD_NOW | RTLD_GLOBAL | RTLD_NODELETE) ? "" : dlerror(); }
+std::string load(const std::string& path) {
+  return dlopen(path.c_str(), RTLD_NOW | RTLD_GLOBAL | RTLD_NODELETE) ? "" : dlerror();
+}
 
 #endif
 

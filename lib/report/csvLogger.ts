@@ -9,6 +9,7 @@ export class CsvLogError extends Error {
   override readonly name = "CsvLogError";
 }
 
+/** Options of {@link CsvLogger}. */
 export interface CsvLoggerOptions {
   /** Default: `log.csv` in the run's folder. */
   file?: string;

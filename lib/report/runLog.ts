@@ -166,6 +166,7 @@ export interface EndEntry {
   seconds: number;
 }
 
+/** A line of a run's log; `kind` tells which. */
 export type LogEntry = RunEntry | StepEntry | BadImageEntry | CheckpointEntry | EvaluationEntry | KnnEntry | WarningEntry | EndEntry;
 
 /** A log that cannot be read. */

@@ -23,7 +23,8 @@ let compiler: KernelCompiler | null | undefined;
  * A CUDA kernel of one's own, compiled at run time with NVRTC: no `nvcc` is needed. Compiled code is kept in the cache's folder, so each
  * kernel is compiled once on a machine.
  *
- * @param options.device the GPU that it is to run on
+ * The kernel belongs to the GPU `device`.
+ *
  * @throws {KernelError} with the compiler's log for a source with errors; without NVRTC. {DeviceUnavailableError} without the GPU
  * @example
  * using twice = torch.compileKernel({

@@ -86,7 +86,7 @@ export interface PretrainOptions extends TrainingOptions {
 
   /**
    * Default: float16 on a GPU, as upstream, and float32 on the CPU. `"fp64"` holds the weights in float64, too: slow, and so exact that runs of
-   * any number of processes can be compared. `"auto"`: the fastest on this device for this architecture, see {@link fastestPrecision}.
+   * any number of processes can be compared. `"auto"`: the fastest on this device for this architecture, as docs/benchmarks.md measured.
    */
   precision?: Precision | "fp64" | "auto";
   /** Let matrix products of float32 on a GPU round to TF32's 10 bits; convolutions do in any case. Default false. */

@@ -1,11 +1,13 @@
-// Lets an addon that is built on a newer system load on one with glibc 2.28, the oldest that libtorch's own packages run on. Compiled into
-// packaged binaries only (MOCO_PORTABLE). The linker sends the calls of these few functions here (--wrap); what is defined outright is hidden.
+// Lets an addon that is built on a newer system load on one with glibc 2.28, the oldest that
+// libtorch's own packages run on. Compiled into packaged binaries only (MOCO_PORTABLE). The linker
+// sends the calls of these few functions here (--wrap); what is defined outright is hidden.
+#include <pthread.h>
+#include <sys/stat.h>
+
 #include <cerrno>
 #include <condition_variable>
 #include <ctime>
 #include <mutex>
-#include <pthread.h>
-#include <sys/stat.h>
 
 #if !defined(__linux__) || !defined(__GLIBC__)
 #error "MOCO_PORTABLE is for Linux with glibc"
@@ -39,27 +41,37 @@ void* __wrap_dlsym(void* handle, const char* name) { return moco_old_dlsym(handl
 // Before 2.33 it was an inline function that calls this one.
 int moco_old_fxstat(int version, int file, struct stat* result);
 __asm__(".symver moco_old_fxstat,__fxstat@" OLDEST);
-int __wrap_fstat(int file, struct stat* result) { return moco_old_fxstat(STAT_VERSION, file, result); }
+int __wrap_fstat(int file, struct stat* result) {
+  return moco_old_fxstat(STAT_VERSION, file, result);
+}
 
 // libstdc++ of GCC 12 has a second version of it, which only promises more (noexcept).
 void moco_old_wait(std::condition_variable* self, std::unique_lock<std::mutex>* lock);
-__asm__(".symver moco_old_wait,_ZNSt18condition_variable4waitERSt11unique_lockISt5mutexE@GLIBCXX_3.4.11");
-void __wrap__ZNSt18condition_variable4waitERSt11unique_lockISt5mutexE(std::condition_variable* self, std::unique_lock<std::mutex>* lock) {
+__asm__(
+    ".symver "
+    "moco_old_wait,_ZNSt18condition_variable4waitERSt11unique_lockISt5mutexE@GLIBCXX_3.4.11");
+void __wrap__ZNSt18condition_variable4waitERSt11unique_lockISt5mutexE(
+    std::condition_variable* self, std::unique_lock<std::mutex>* lock) {
   moco_old_wait(self, lock);
 }
 
-// 2.32: shared pointers count without atomics while there is one thread. There never is only one in Node.js.
+// 2.32: shared pointers count without atomics while there is one thread. There never is only one in
+// Node.js.
 __attribute__((visibility("hidden"))) char __libc_single_threaded = 0;
 
-// 2.30: waits by a clock of the caller's choice. As libstdc++ did before, by way of the clock that every condition variable knows.
-__attribute__((visibility("hidden"))) int pthread_cond_clockwait(
-    pthread_cond_t* condition, pthread_mutex_t* mutex, clockid_t clock, const struct timespec* until) {
+// 2.30: waits by a clock of the caller's choice. As libstdc++ did before, by way of the clock that
+// every condition variable knows.
+__attribute__((visibility("hidden"))) int pthread_cond_clockwait(pthread_cond_t* condition,
+                                                                 pthread_mutex_t* mutex,
+                                                                 clockid_t clock,
+                                                                 const struct timespec* until) {
   timespec now{};
   timespec real{};
   clock_gettime(clock, &now);
   clock_gettime(CLOCK_REALTIME, &real);
   constexpr long kSecond = 1000000000L;
-  timespec target{until->tv_sec - now.tv_sec + real.tv_sec, until->tv_nsec - now.tv_nsec + real.tv_nsec};
+  timespec target{until->tv_sec - now.tv_sec + real.tv_sec,
+                  until->tv_nsec - now.tv_nsec + real.tv_nsec};
   while (target.tv_nsec < 0) {
     target.tv_nsec += kSecond;
     --target.tv_sec;
@@ -70,9 +82,11 @@ __attribute__((visibility("hidden"))) int pthread_cond_clockwait(
   }
   const int result = pthread_cond_timedwait(condition, mutex, &target);
   if (result != ETIMEDOUT) return result;
-  // The system's clock may have been set meanwhile: only the caller's tells whether time is up. Early wakers wait again.
+  // The system's clock may have been set meanwhile: only the caller's tells whether time is up.
+  // Early wakers wait again.
   clock_gettime(clock, &now);
-  const bool over = now.tv_sec > until->tv_sec || (now.tv_sec == until->tv_sec && now.tv_nsec >= until->tv_nsec);
+  const bool over =
+      now.tv_sec > until->tv_sec || (now.tv_sec == until->tv_sec && now.tv_nsec >= until->tv_nsec);
   return over ? ETIMEDOUT : 0;
 }
 

@@ -7,6 +7,7 @@ import { flatOptions, scalarsOf } from "../scalars.js";
 import { MlflowClient, MlflowError, MlflowUnreachableError, type MlflowCredentials } from "./mlflowClient.js";
 import { MLFLOW_FILE, MlflowRun, type Metric, type MlflowStatus } from "./mlflowRun.js";
 
+/** Options of {@link MlflowLogger}. */
 export interface MlflowLoggerOptions extends MlflowCredentials {
   /** The tracking server, such as `http://127.0.0.1:5000`. Default: `MLFLOW_TRACKING_URI`. */
   uri?: string;

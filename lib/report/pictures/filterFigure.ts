@@ -5,6 +5,7 @@ import { escapeHtml, percent } from "../htmlPage.js";
 import { principalComponents } from "./principalComponents.js";
 import { enlarged, pngUri, rasterOfPlanes, tiled, type Raster } from "./raster.js";
 
+/** What the kernels belong to. */
 export interface FilterFigureOptions {
   /** What the convolution is. */
   layer: "patch projection" | "first convolution";
@@ -27,7 +28,11 @@ export function filterPictures(filters: ArrayLike<number>, count: number, height
   });
 }
 
-/** @param weight `[filters, 3, height, width]` of the convolution that sees the pixels */
+/**
+ * The first layer's kernels as pictures, and the principal components of all of them.
+ *
+ * @param weight `[filters, 3, height, width]` of the convolution that sees the pixels
+ */
 export async function filterFigure(weight: Tensor, { layer, frozen }: FilterFigureOptions): Promise<Figure> {
   const [all, , height, width] = weight.shape as [number, number, number, number];
   const shown = Math.min(all, mostFilters);

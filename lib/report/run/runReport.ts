@@ -18,9 +18,8 @@ export interface RunReport {
  * in memory are some 100 bytes for each step.
  *
  * @param runs folders of runs, or their logs; the first one is the report's own
- * @param out default: `report.html` in the first run's folder
- * @param title default: the folder's name
- * @param figures pictures of what the network sees, in the order of the page
+ * @param options `out`: the file, by default `report.html` in the first run's folder; `title`: by default the folder's name; `figures`: pictures
+ * of what the network sees, in the order of the page
  * @throws RunLogError when a log is not there or cannot be read; ReportFileError when the file cannot be written
  * @example
  * await writeRunReport(["runs/first"]);

@@ -14,6 +14,7 @@ export class TensorBoardLogError extends Error {
   override readonly name = "TensorBoardLogError";
 }
 
+/** Options of {@link TensorBoardLogger}. */
 export interface TensorBoardLoggerOptions {
   /** Folder for the event files. Default: the run's folder, so that `tensorboard --logdir runs` shows each run under its name. */
   folder?: string;
