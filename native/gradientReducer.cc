@@ -102,9 +102,12 @@ void GradientReducer::explainBackward() {
   if (!prepared) return;
   prepared = false;
   for (const auto& work : buckets->works) {
-    if (!work->isCompleted() || work->exception() == nullptr) continue;
+    // Gloo tells the future first, which ends backward, and the work itself a moment later: it may
+    // not know of its failure yet.
+    const auto future = work->getFuture();
+    if (!future->completed() || !future->hasError()) continue;
     try {
-      std::rethrow_exception(work->exception());
+      std::rethrow_exception(future->exception_ptr());
     } catch (const c10::Error& error) {
       throw group->failure(kName, error.what_without_backtrace(), buckets->since);
     } catch (const std::exception& error) {
