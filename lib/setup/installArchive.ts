@@ -5,7 +5,7 @@ import { install, isCpuFile, isCudaFile, withCacheLock } from "./fetchLibtorch.j
 import { cachedLibtorch } from "./findLibtorch.js";
 import { sha256Of } from "./pipDownload.js";
 import { say } from "./progress.js";
-import { inspectTorchFolder, type LibtorchLocation } from "./torchFolder.js";
+import { inspectTorchFolder, libraryFile, type LibtorchLocation } from "./torchFolder.js";
 import { listArchive } from "./unpack.js";
 import { pinnedWheel } from "./wheels.js";
 
@@ -19,9 +19,11 @@ import { pinnedWheel } from "./wheels.js";
 export async function installArchive(config: Config, files: readonly string[]): Promise<LibtorchLocation> {
   const archives = files.map((file) => resolve(file));
   const paths = (await Promise.all(archives.map(listArchive))).flat().map(({ path }) => path);
-  if (!paths.some((path) => /\/lib\/libtorch_cpu\.(so|dylib)$/.test(path))) {
+  // Named as this platform names it: one that was made for another is refused before it is unpacked.
+  const library = `lib/${libraryFile("torch_cpu")}`;
+  if (!paths.some((path) => path.endsWith(`/${library}`))) {
     throw new ArchiveError(
-      `${files.join(", ")}: no libtorch inside (no lib/libtorch_cpu). ` +
+      `${files.join(", ")}: no libtorch for ${process.platform} inside (no ${library}). ` +
         "Give a libtorch zip from pytorch.org, or a torch wheel together with its NVIDIA wheels: " +
         "moco setup --archive torch.whl --archive nvidia.whl",
     );

@@ -38,11 +38,23 @@ const COMMANDS: Record<string, Record<Tool, string>> = {
     cmake: "brew install cmake",
     jpeg: "brew install jpeg-turbo",
   },
+  winget: {
+    python: "winget install Python.Python.3.12",
+    pip: "python -m ensurepip",
+    compiler: "winget install Microsoft.VisualStudio.2022.BuildTools (and choose C++ in its installer)",
+    cmake: "winget install Kitware.CMake",
+    jpeg: "install libjpeg-turbo from https://libjpeg-turbo.org, set JPEG_ROOT=C:\\libjpeg-turbo64",
+  },
 };
 
-/** The command that installs a tool, or libjpeg-turbo's headers, with this machine's package manager. */
-export function installCommand(tool: Tool): string {
-  if (process.platform === "darwin") return COMMANDS.brew![tool];
-  const manager = ["apt-get", "dnf", "pacman", "zypper"].find((each) => existsSync(`/usr/bin/${each}`)) ?? "apt-get";
+/**
+ * The command that installs a tool, or libjpeg-turbo's headers, with this machine's package manager.
+ *
+ * @param hasProgram whether there is a program at this path; for tests
+ */
+export function installCommand(tool: Tool, platform: string = process.platform, hasProgram: (path: string) => boolean = existsSync): string {
+  if (platform === "darwin") return COMMANDS.brew![tool];
+  if (platform === "win32") return COMMANDS.winget![tool];
+  const manager = ["apt-get", "dnf", "pacman", "zypper"].find((each) => hasProgram(`/usr/bin/${each}`)) ?? "apt-get";
   return COMMANDS[manager === "apt-get" ? "apt" : manager]![tool];
 }

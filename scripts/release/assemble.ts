@@ -45,17 +45,16 @@ export function assemblePackages({ root, binaries, notices }: Sources, out: stri
     binaryFiles(binaryPackage(), "The native addon of moco-v3 for the CPU", binaries, ADDON_FILES),
     ...(cuda.length === 0 ? [] : [binaryFiles(binaryPackage({ cuda: true }), "The part of moco-v3's native addon that needs CUDA: graphs, kernels, NCCL", cuda, [CUDA_ADDON])]),
   ];
-  const folders = platforms.map(({ name, description, files }) => {
+  const folders = platforms.map(({ name, description, versions, files }) => {
     const folder = join(out, name.slice(1).replace("/", "-"));
     for (const [from, to] of files) {
       mkdirSync(join(folder, to, ".."), { recursive: true });
       copyFileSync(from, join(folder, to));
     }
-    const versions = binaries.map(({ version }) => version).join(", ");
     writeJson(join(folder, "package.json"), {
-      name, version: manifest.version, description: `${description} (${process.platform} ${process.arch}, libtorch ${versions})`, license: manifest.license,
+      name, version: manifest.version, description: `${description} (${process.platform} ${process.arch}, libtorch ${versions.join(", ")})`, license: manifest.license,
       engines: manifest.engines, os: [process.platform], cpu: [process.arch], ...(process.platform === "linux" ? { libc: ["glibc"] } : {}),
-      files: [...binaries.map(({ version }) => `${binaryFolder(version)}/`), "THIRD-PARTY-NOTICES"], preferUnplugged: true, publishConfig: { access: "public" },
+      files: [...versions.map((version) => `${binaryFolder(version)}/`), "THIRD-PARTY-NOTICES"], preferUnplugged: true, publishConfig: { access: "public" },
       ...(manifest.repository === undefined ? {} : { repository: manifest.repository }),
     });
     writeFileSync(join(folder, "README.md"), `# ${name}\n\n${description}. Install \`moco-v3\`: npm then chooses the package that fits.\n`);
@@ -69,12 +68,14 @@ export function assemblePackages({ root, binaries, notices }: Sources, out: stri
 interface PlatformFiles {
   name: string;
   description: string;
+  /** Of libtorch: the CUDA addon may have been built for fewer than the first. */
+  versions: string[];
   files: [from: string, to: string][];
 }
 
 function binaryFiles(name: string, description: string, binaries: readonly Binaries[], names: readonly string[]): PlatformFiles {
   const files = binaries.flatMap(({ folder, version }) => names.map((file): [string, string] => [join(folder, file), join(binaryFolder(version), file)]));
-  return { name, description, files };
+  return { name, description, versions: binaries.map(({ version }) => version), files };
 }
 
 // What a checkout alone needs stays out of the published package.json.

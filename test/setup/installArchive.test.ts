@@ -4,6 +4,7 @@ import { afterEach, beforeEach, expect, test } from "@jest/globals";
 import { ArchiveError, HashMismatchError } from "../../lib/setup/errors.js";
 import { findLibtorch } from "../../lib/setup/findLibtorch.js";
 import { installArchive } from "../../lib/setup/installArchive.js";
+import { libraryFile } from "../../lib/setup/torchFolder.js";
 import { configFor, temporaryFolder, torchWheel } from "./fakeTorch.js";
 import { writeZip } from "./zipFile.js";
 
@@ -55,5 +56,11 @@ test("a file that bears a pinned name must be that file", async () => {
 test("an archive without libtorch is refused", async () => {
   const other = writeZip(join(folder, "numpy.whl"), [{ path: "numpy/version.py", content: "" }]);
   await expect(installArchive(config(), [other])).rejects.toThrow(ArchiveError);
-  await expect(installArchive(config(), [other])).rejects.toThrow("no libtorch inside");
+  await expect(installArchive(config(), [other])).rejects.toThrow(`no libtorch for ${process.platform} inside`);
+});
+
+test("an archive for another platform is refused before it is unpacked", async () => {
+  const windows = writeZip(join(folder, "torch.whl"), [{ path: "torch/lib/torch_cpu.dll", content: "cpu" }, { path: "torch/version.py", content: "" }]);
+  await expect(installArchive(config(), [windows])).rejects.toThrow(new RegExp(`no lib/${libraryFile("torch_cpu")}`));
+  expect(existsSync(cache)).toBe(false);
 });
