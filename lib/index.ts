@@ -1,3 +1,5 @@
+/// <reference types="node" preserve="true" />
+// So in every file that the package exports: its declarations use Node.js' types, which compilers read only where they are told to.
 /** MoCo v3 on libtorch: train an image encoder without labels, and use it. */
 export { createMoCo, GradientCache, MoCo, type CreateMoCoOptions, type GradientCacheOptions } from "./moco/index.js";
 export { createModel, architectures, type CreateModelOptions } from "./models/index.js";

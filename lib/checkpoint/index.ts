@@ -1,3 +1,4 @@
+/// <reference types="node" preserve="true" />
 /** PyTorch checkpoints, read without executing anything and written so that PyTorch opens them. */
 export { readCheckpoint, type Checkpoint, type ReadOptions } from "./readCheckpoint.js";
 export { writeCheckpoint, type WriteOptions } from "./writeCheckpoint.js";

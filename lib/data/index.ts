@@ -1,3 +1,4 @@
+/// <reference types="node" preserve="true" />
 /** Images in, batches out: sources, the two-view pipeline of MoCo v3, and evaluation. */
 export { cropAndFlip, drawView, fitView, jitterOperations, viewRecipes } from "./augmentation/augmentation.js";
 export type { Box, CropDraw, JitterParameters, RecipeChanges, ViewDraw, ViewKey, ViewParameters, ViewRecipe } from "./augmentation/augmentation.js";

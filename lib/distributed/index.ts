@@ -1,3 +1,4 @@
+/// <reference types="node" preserve="true" />
 /** Several processes that train together: how they meet, and what they do together. */
 export { CollectiveError, RendezvousError } from "./errors.js";
 export { PlacementError, type Backend, type Placement } from "./placement.js";

@@ -1,3 +1,4 @@
+/// <reference types="node" preserve="true" />
 export {
   createModel, architectures, isArchitecture, registerArchitecture, UnknownArchitectureError, type Architecture, type ArchitectureBuilder,
   type CreateModelOptions,

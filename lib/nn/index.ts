@@ -1,3 +1,4 @@
+/// <reference types="node" preserve="true" />
 export { Module, type AnyModule } from "./module.js";
 export { StateDictError, type LoadResult, type StateDict } from "./stateDict.js";
 export { Linear } from "./linear.js";

@@ -1,3 +1,4 @@
+/// <reference types="node" preserve="true" />
 export { AdamW, type AdamWOptions } from "./adamw.js";
 export { checkGradients, clipGradients, gradientNorm, nonFiniteGradients, tensorNorms, totalNorm, type GradientCheck } from "./gradients.js";
 export { GradScaler, type GradScalerOptions, type GradScalerState, type ScalingState } from "./gradScaler.js";

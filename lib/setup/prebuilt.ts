@@ -59,7 +59,7 @@ export function whyNoPrebuilt({ version }: Pick<LibtorchLocation, "version">, fi
     return `moco-v3 comes with binaries for ${PACKAGED_PLATFORMS.join(", ")} only, not for ${platform}`;
   }
   const root = findPackage(binaryPackage());
-  if (root === null) return `the package with binaries, ${binaryPackage()}, is not installed (npm leaves it out with --omit=optional)`;
+  if (root === null) return `the package with binaries, ${binaryPackage()}, is not installed (npm leaves it out with --omit=optional; install without that)`;
   const versions = readdirSync(root).filter((name) => name.startsWith("libtorch-")).map((name) => name.slice("libtorch-".length));
   return `${binaryPackage()} has binaries for libtorch ${versions.join(", ") || "of no version"}, not ${version}`;
 }

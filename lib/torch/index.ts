@@ -1,3 +1,4 @@
+/// <reference types="node" preserve="true" />
 /** Tensors, autograd and every ATen operator, under their names in PyTorch (camelCase). */
 export * from "./ops.generated.js";
 // Written by hand below; these take precedence over generated operators of the same name.

@@ -15,6 +15,7 @@ import { buildAddon, fetchCudaHeaders, findLibtorch, hasCudaHeaders, packageRoot
 import { ADDON_FILES, CUDA_ADDON } from "../../lib/setup/prebuilt.js";
 import { inspectTorchFolder } from "../../lib/setup/torchFolder.js";
 import { assemblePackages, type Binaries } from "./assemble.js";
+import { consumerTypesCheck } from "./consumerTypes.js";
 import { CleanMachine, tryInstallation } from "./installTest.js";
 import { thirdPartyNotices } from "./notices.js";
 import { pack, type Tarball } from "./pack.js";
@@ -74,6 +75,7 @@ async function install(tarballs: readonly Tarball[], cache: string): Promise<voi
   if (!addon.includes("installed by npm") || sum !== 12 || !(demo.trained.recall1 > demo.random.recall1)) {
     throw new Error(`the installed packages do not work as they should: ${JSON.stringify({ addon, demo, sum })}`);
   }
+  await machine.run("node", ...consumerTypesCheck(machine.project));
   console.log(`installed without a compiler: ${addon}; the demo's recall@1 rose from ${demo.random.recall1} to ${demo.trained.recall1}`);
 }
 

@@ -8,6 +8,7 @@ import { DEMO_PACKAGES } from "../../lib/setup/demoImages.js";
 import { findLibtorch } from "../../lib/setup/findLibtorch.js";
 import { packageRoot } from "../../lib/setup/packageRoot.js";
 import { assemblePackages } from "../../scripts/release/assemble.js";
+import { consumerTypesCheck } from "../../scripts/release/consumerTypes.js";
 import { CleanMachine, tryInstallation } from "../../scripts/release/installTest.js";
 import { pack } from "../../scripts/release/pack.js";
 import { temporaryFolder } from "../support/temporaryFolder.js";
@@ -41,6 +42,7 @@ test("npm install of the tarballs and moco demo work without compilers; the bina
   expect(addon).toMatch(/node_modules\/@moco-v3\/linux-x64\/libtorch-.*, installed by npm/);
   expect(demo.trained.recall1).toBeGreaterThan(demo.random.recall1);
   expect(sum).toBe(12);
+  await machine.run("node", ...consumerTypesCheck(machine.project));
 
   // Without them it would have to be built, and says what that takes.
   await machine.run("rm", "-r", "node_modules/@moco-v3");
