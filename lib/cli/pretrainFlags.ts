@@ -73,7 +73,7 @@ export function addPretrainFlags(command: Command): Command {
     shared.autoResume(),
     shared.requeueSignal(),
     shared.device(),
-    shared.precision("of the forward pass (default: fp16 on a GPU, as upstream, fp32 on the CPU); auto: the fastest; fp64: to compare trainings")
+    shared.precision("of the forward pass; auto, the default: bf16 for plain ViTs and fp16 for networks with convolutions on a GPU, fp32 on the CPU; fp16 is upstream's; fp64: to compare trainings")
       .choices(["auto", "fp32", "bf16", "fp16", "fp64"]),
     flag("--tf32", "round float32 to TF32 in a GPU's matrix products: faster with --precision fp32"),
     shared.deterministic(),

@@ -85,8 +85,9 @@ export interface PretrainOptions extends TrainingOptions {
   augment?: "cpu" | "gpu";
 
   /**
-   * Default: float16 on a GPU, as upstream, and float32 on the CPU. `"fp64"` holds the weights in float64, too: slow, and so exact that runs of
-   * any number of processes can be compared. `"auto"`: the fastest on this device for this architecture, as docs/benchmarks.md measured.
+   * Default `"auto"`, the fastest on this device for this architecture, as docs/benchmarks.md measured: on a GPU bfloat16 for plain ViTs where it has
+   * that, else float16, which is upstream's; float32 on the CPU. `"fp64"` holds the weights in float64, too: slow, and so exact that runs of any
+   * number of processes can be compared.
    */
   precision?: Precision | "fp64" | "auto";
   /** Let matrix products of float32 on a GPU round to TF32's 10 bits; convolutions do in any case. Default false. */
@@ -186,7 +187,7 @@ export function resolveOptions(options: PretrainOptions) {
     exif: options.exif ?? false,
     augment: options.augment ?? ("cpu" as const),
     device,
-    precision: options.precision === "auto" ? fastestPrecision(arch, device) : (options.precision ?? (device === "cpu" ? "fp32" : "fp16")),
+    precision: (options.precision ?? "auto") === "auto" ? fastestPrecision(arch, device) : (options.precision as Precision | "fp64"),
     tf32: options.tf32 ?? false,
     deterministic: options.deterministic ?? false,
     seed: options.seed ?? null,

@@ -35,11 +35,11 @@ async function savedBytes(path: string): Promise<Map<string, Uint8Array>> {
 }
 
 onGpu("pretrain on a GPU", () => {
-  test("the first GPU is the default, in float16 as upstream", async () => {
+  test("the first GPU is the default, a ViT in bfloat16 where it has that", async () => {
     let device = "";
     await runTiny({ device: undefined, stopAfter: 1 }, { onStart: (run) => {
       device = run.device;
-      expect(run.options).toMatchObject({ precision: "fp16" });
+      expect(run.options).toMatchObject({ encoder: "vit_tiny", precision: torch.deviceProperties(gpu).bfloat16 ? "bf16" : "fp16" });
     } });
     expect(device).toBe("cuda:0");
   });

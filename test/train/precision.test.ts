@@ -12,8 +12,9 @@ test.each([
   expect(fastestPrecision(arch, "cpu")).toBe("fp32");
 });
 
-test("auto is settled when a run begins, and the run tells what it became", () => {
-  const recipe = resolveOptions({ ...tinyOptions, precision: "auto" });
+test("auto, the default, is settled when a run begins, and the run tells what it became", () => {
+  const recipe = resolveOptions(tinyOptions);
+  expect(resolveOptions({ ...tinyOptions, precision: "auto" })).toEqual(recipe);
   expect(recipe.precision).toBe("fp32");
   using encoder = tinyOptions.encoder(8) satisfies VisionTransformer;
   expect(trainingFacts(recipe, encoder)).toMatchObject({ precision: "fp32" });
