@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import { mkdir, rm, writeFile } from "node:fs/promises";
+import { mkdir, readdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type Command, Option } from "commander";
 import { ensureReady, fetchDemoImages } from "../setup/index.js";
@@ -27,6 +27,7 @@ export function register(program: Command): void {
     .action(async (flags: Flags) => {
       const report = join(flags.out, "report.html");
       await requireWritable(flags.out); // before minutes of training, not after them
+      await clearOldDemo(flags.out);
       await ensureReady();
       await fetchDemoImages();
       const { EmojiDrawings } = await import("../data/datasets/emojiDrawings.js");
@@ -60,6 +61,17 @@ export function register(program: Command): void {
       process.stdout.write(json ? `${JSON.stringify({ random, trained, seconds, seed, epochs, report })}\n` : table(result, report));
       await writeRunReport([out], { out: report, title: "MoCo v3 demo", figures: demoFigures({ random, trained, gallery, summary }) });
     });
+}
+
+/** What the demo leaves in its folder beside the run, so that the next one knows whose run it is. */
+const MARK = ".moco-demo";
+
+/** Removes the run of an earlier demo. A run that is not a demo's stays, and is then refused as any second run in a folder is. */
+async function clearOldDemo(folder: string): Promise<void> {
+  const names = await readdir(folder);
+  const isRun = (name: string): boolean => /^(log\.jsonl|last\.pth\.tar|checkpoint_\d+\.pth\.tar)$/.test(name);
+  if (names.includes(MARK)) await Promise.all(names.filter(isRun).map((name) => rm(join(folder, name))));
+  else if (!names.some(isRun)) await writeFile(join(folder, MARK), "");
 }
 
 /** Makes the folder, and sees whether a file can be written there. */

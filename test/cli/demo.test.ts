@@ -1,5 +1,6 @@
 import { execFile } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { expect, test } from "@jest/globals";
@@ -39,4 +40,16 @@ test("one epoch already teaches something, and the report shows it", async () =>
   expect(report.match(/<img src="data:image\/png;base64,/g)).toHaveLength(24 * 11);
   for (const words of ["MoCo v3 demo", "59 of 59 steps", "Nearest drawings of the other vendor", '"id":"loss"']) expect(report).toContain(words);
   expect(/undefined|NaN/.test(report.replace(/"data:[^"]*"|<(script|style)\b[^>]*>.*?<\/\1>/gs, ""))).toBe(false);
+
+  // Again in the same folder: another demo, with the same figures.
+  const again = await run(process.execPath, [main, "demo", "--epochs", "1", "--out", folder, "--json"]);
+  expect(JSON.parse(again.stdout)).toMatchObject({ random: result.random, trained: result.trained });
 }, 180_000);
+
+test("a run that is no demo's is left alone", async () => {
+  const other = join(folder, "other");
+  mkdirSync(other);
+  writeFileSync(join(other, "checkpoint_0000.pth.tar"), "somebody's");
+  await expect(run(process.execPath, [main, "demo", "--epochs", "1", "--out", other])).rejects.toThrow(/already holds a run/);
+  expect(readFileSync(join(other, "checkpoint_0000.pth.tar"), "utf8")).toBe("somebody's");
+}, 60_000);
