@@ -33,7 +33,11 @@ struct ReleaseQueue {
 struct Operator {
   c10::OperatorHandle handle;
   // For each return: the index of the argument it is (in-place and out= variants), or -1.
-  std::vector<int> aliasOf;
+  std::vector<int> aliasOf{};
+  // Whether it returns one tensor and nothing else.
+  bool returnsOne = false;
+  // Layers of the dispatcher that a call without gradients need not pass.
+  std::optional<c10::DispatchKeySet> layers{};
 };
 
 class Environment {
