@@ -135,6 +135,9 @@ napi_value onTensor(napi_env env, napi_callback_info info, Read&& read) {
   });
 }
 
+// Once in the process: the memory of small tensors is kept for the next ones.
+void keepSmallBlocks();
+
 void registerDispatch(napi_env env, napi_value exports);
 void registerTensor(napi_env env, napi_value exports);
 void registerAutograd(napi_env env, napi_value exports);
