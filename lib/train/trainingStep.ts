@@ -66,8 +66,10 @@ function wholeStep(
 ): TrainingStep {
   const autocast = createAutocast(recipe);
   const dtype = computingType(recipe);
-  const onFallback = (reason: string): void =>
-    onWarning?.(`the steps are launched kernel by kernel, not as CUDA graphs, which costs time where a step has few images: ${reason}`);
+  const onFallback = (part: "step" | "update", reason: string): void => {
+    const what = part === "step" ? "a step" : "the optimiser's update";
+    onWarning?.(`${what} is launched kernel by kernel, not as a CUDA graph, which costs time where a step has few images: ${reason}`);
+  };
   const graph = new StepGraph(optimizer, { recorder: stepRecorder(recipe), onFallback });
   const stepped = { parameters: () => optimizer.parameters(), step: () => graph.update(() => optimizer.step()) };
   return {

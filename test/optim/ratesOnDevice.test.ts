@@ -1,57 +1,20 @@
 /** Learning rates in a device's memory: the numbers of rates in JavaScript, but for rounding them to float32. */
 import { describe, expect, test } from "@jest/globals";
-import { AdamW, LARS, OptimizerOptionError, type Optimizer, type ParamGroup, type RatePlacement } from "../../lib/optim/index.js";
+import { AdamW, OptimizerOptionError, type ParamGroup } from "../../lib/optim/index.js";
 import * as torch from "../../lib/torch/index.js";
 import type { Tensor } from "../../lib/torch/index.js";
-import { numbers, relativeL2 } from "../support/digest.js";
+import { relativeL2 } from "../support/digest.js";
 import { runPython, testPython } from "../support/python.js";
 import { expectNoTensorsLeft } from "../support/tensorsLeft.js";
+import { kinds, rateOf, SHAPES, train } from "./rateTraining.js";
 
 expectNoTensorsLeft();
 
-const SHAPES = [[7, 5], [5], [3, 2, 2, 2], []];
-
-interface Kind {
-  name: string;
-  build(params: Tensor[], placement: RatePlacement): Optimizer;
-}
-
-const kinds: Kind[] = [
-  { name: "AdamW", build: (params, placement) => new AdamW(params, { weightDecay: 0.1 }, placement) },
-  { name: "AdamW with amsgrad", build: (params, placement) => new AdamW(params, { amsgrad: true, maximize: true }, placement) },
-  {
-    name: "AdamW in groups",
-    build: ([first, ...others], placement) => new AdamW([{ params: [first!], lrScale: 0.1 }, { params: others, weightDecay: 0 }], {}, placement),
-  },
-  { name: "LARS", build: (params, placement) => new LARS(params, { weightDecay: 1e-4 }, placement) },
-];
-
-const rateOf = (step: number): number => 0.1 * Math.cos(step / 20);
-
-/** Trains on gradients that follow from the step's number. */
-function train({ build }: Kind, placement: RatePlacement, steps: number): { weights: Float64Array; state: Float64Array } {
-  torch.manualSeed(5);
-  const params = torch.scope(() => SHAPES.map((shape) => torch.keep(torch.randn(shape)).requiresGrad_()));
-  try {
-    using optimizer = build(params, placement);
-    for (let step = 0; step < steps; step++) torch.scope(() => {
-      for (const param of params) param.grad = torch.randn(param.shape);
-      optimizer.setLearningRate(rateOf(step));
-      optimizer.step();
-    });
-    optimizer.zeroGrad();
-    const flat = (tensors: readonly Tensor[]): Float64Array => torch.scope(() => numbers(torch.cat(tensors.map((each) => each.detach().reshape([-1])))));
-    return { weights: flat(params), state: flat(optimizer.stateTensors()) };
-  } finally {
-    params.forEach((param) => param.dispose());
-  }
-}
-
 test.each(kinds)("$name: after 30 steps as with numbers of JavaScript", (kind) => {
-  const [device, host] = [train(kind, { ratesOnDevice: true }, 30), train(kind, {}, 30)];
+  const [device, host] = [train(kind, { ratesOnDevice: true }), train(kind, {})];
   expect(relativeL2(device.weights, host.weights)).toBeLessThan(1e-6);
   expect(relativeL2(device.state, host.state)).toBeLessThan(1e-6);
-  expect(relativeL2(train(kind, {}, 29).weights, host.weights)).toBeGreaterThan(1e-5);
+  expect(relativeL2(train(kind, {}, { steps: 29 }).weights, host.weights)).toBeGreaterThan(1e-5);
 });
 
 describe("a rate in device memory", () => {
@@ -101,5 +64,5 @@ print(json.dumps([value for param in params for value in param.flatten().tolist(
 (testPython === null ? test.skip : test)("AdamW gives the bits of PyTorch's fused one with a tensor for a rate (MOCO_TEST_PYTHON)", () => {
   const rates = Array.from({ length: 30 }, (_, step) => rateOf(step));
   const theirs = runPython<number[]>(TRAIN, [JSON.stringify(SHAPES), JSON.stringify(rates)]);
-  expect(Array.from(train(kinds[0]!, { ratesOnDevice: true }, 30).weights)).toEqual(theirs);
+  expect(Array.from(train(kinds[0]!, { ratesOnDevice: true }).weights)).toEqual(theirs);
 }, 60_000);

@@ -1,6 +1,14 @@
 import type { Optimizer } from "../../optim/index.js";
 import type { Tensor } from "../../torch/index.js";
-import { WorkGraph, type StepWork, type WorkGraphOptions } from "./workGraph.js";
+import type { StepRecorder } from "./stepRecorder.js";
+import { WorkGraph, type StepWork } from "./workGraph.js";
+
+export interface StepGraphOptions {
+  /** Null: every step runs as it is. */
+  recorder: StepRecorder | null;
+  /** A part of the step could not be recorded, for this reason, and runs as it is from then on. */
+  onFallback?: (part: "step" | "update", reason: string) => void;
+}
 
 /**
  * Launches a training step as two CUDA graphs: all that gives gradients and what is to be known about them, and, once that was judged here, the
@@ -8,6 +16,8 @@ import { WorkGraph, type StepWork, type WorkGraphOptions } from "./workGraph.js"
  *
  * The update is recorded some steps after the other part, as it reads the gradients in that one's memory. It is recorded anew with it, and when the
  * optimiser has other tensors than then, as after a rollback to its very beginning.
+ *
+ * Our own networks draw no random numbers in a step; an encoder that does draws in each launch what it would have drawn kernel by kernel.
  */
 export class StepGraph implements Disposable {
   readonly #learning: readonly Tensor[];
@@ -17,10 +27,10 @@ export class StepGraph implements Disposable {
   #learned: readonly Tensor[] = [];
 
   /** @param optimizer with its rates on the device */
-  constructor(private readonly optimizer: Pick<Optimizer, "parameters" | "stateTensors">, options: WorkGraphOptions) {
+  constructor(private readonly optimizer: Pick<Optimizer, "parameters" | "stateTensors">, { recorder, onFallback }: StepGraphOptions) {
     this.#learning = optimizer.parameters().filter(({ requiresGrad }) => requiresGrad);
-    this.#compute = new WorkGraph(options);
-    this.#update = new WorkGraph(options);
+    this.#compute = new WorkGraph(recorder, (reason) => onFallback?.("step", reason));
+    this.#update = new WorkGraph(recorder, (reason) => onFallback?.("update", reason));
   }
 
   /** Which parts of the next step are launches, if its inputs have the same shapes. */

@@ -8,13 +8,6 @@ export const WARM_UP_STEPS = 3;
 /** Device work of a step: reads the inputs, and returns what is read later. */
 export type StepWork = (inputs: readonly Tensor[]) => readonly Tensor[];
 
-export interface WorkGraphOptions {
-  /** Null: the work always runs as it is. */
-  recorder: StepRecorder | null;
-  /** Told once, where the work cannot be recorded and runs as it is from then on. */
-  onFallback?: (reason: string) => void;
-}
-
 interface Recorded {
   /** Where the work reads its inputs. */
   inputs: readonly Tensor[];
@@ -30,15 +23,17 @@ interface Recorded {
  * where the work is not launched: what it learns, it returns.
  */
 export class WorkGraph implements Disposable {
-  readonly #onFallback: (reason: string) => void;
   #recorder: StepRecorder | null;
   #conditions: readonly unknown[] = [];
   #runs = 0;
   #recorded: Recorded | null = null;
 
-  constructor({ recorder, onFallback = () => undefined }: WorkGraphOptions) {
+  /**
+   * @param recorder null: the work always runs as it is
+   * @param onFallback told once, where the work cannot be recorded and runs as it is from then on
+   */
+  constructor(recorder: StepRecorder | null, private readonly onFallback: (reason: string) => void) {
     this.#recorder = recorder;
-    this.#onFallback = onFallback;
   }
 
   /** Whether there is nothing to record with, so that `run` is the work itself. */
@@ -67,7 +62,7 @@ export class WorkGraph implements Disposable {
         this.#recorded = record(inputs, work, this.#recorder);
       } catch (error) {
         this.#recorder = null;
-        this.#onFallback((error as Error).message.split("\n").join(" "));
+        this.onFallback((error as Error).message.split("\n").join(" "));
         return work(inputs);
       }
     }

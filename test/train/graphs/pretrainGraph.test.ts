@@ -7,11 +7,12 @@ import type { ImageSource } from "../../../lib/data/index.js";
 import { ResNet } from "../../../lib/models/index.js";
 import type { Optimizer } from "../../../lib/optim/index.js";
 import type { StepEntry } from "../../../lib/report/index.js";
-import type { WorkGraphOptions } from "../../../lib/train/graphs/workGraph.js";
+import type { StepGraphOptions } from "../../../lib/train/graphs/stepGraph.js";
 import type { PretrainOptions } from "../../../lib/train/pretrainOptions.js";
 import { memorySource } from "../../data/pixels.js";
 import { expectNoTensorsLeft } from "../../support/tensorsLeft.js";
 import { temporaryFolder } from "../../support/temporaryFolder.js";
+import { DroppingTransformer, tinyTransformer } from "./droppingTransformer.js";
 import { StubRecorder } from "./stubRecorder.js";
 
 expectNoTensorsLeft();
@@ -21,7 +22,7 @@ let stub: StubRecorder | null = null;
 jest.unstable_mockModule("../../../lib/train/graphs/ratesOnDevice.js", () => ({ ratesOnDevice: () => true }));
 const { StepGraph } = await import("../../../lib/train/graphs/stepGraph.js");
 class StubbedGraph extends StepGraph {
-  constructor(optimizer: Optimizer, options: WorkGraphOptions) {
+  constructor(optimizer: Optimizer, options: StepGraphOptions) {
     super(optimizer, { ...options, recorder: stub });
     if (stub) stub.optimizer = optimizer;
   }
@@ -80,6 +81,7 @@ describe("a run whose steps are recorded is the run step by step", () => {
   test.each<[string, Partial<PretrainOptions>]>([
     ["a ViT, 1,002 steps", { epochs: 334 }],
     ["a ResNet, whose BatchNorm has statistics", { ...resnet, epochs: 10 }],
+    ["an encoder that draws random numbers", { epochs: 4, encoder: (numClasses) => new DroppingTransformer({ ...tinyTransformer, numClasses }) }],
     ["judged by its neighbours in between", { epochs: 4, knnEvery: 1, data: labelled }],
     ["clipped gradients, nothing watched", { epochs: 4, clipGrad: 0.01, watch: false }],
   ])("%s", async (_, changes) => {
@@ -89,7 +91,7 @@ describe("a run whose steps are recorded is the run step by step", () => {
     expect(recorded.events).toEqual([...beginning, ...launches, "dispose", "dispose"]);
     if (changes.watch !== false) expect((plain.steps as StepEntry[]).every(({ signals }) => signals?.contrast !== undefined)).toBe(true);
     expectEqual(recorded, plain);
-  });
+  }, 240_000);
 
   test("spikes that are skipped or rolled back", async () => {
     for (const onSpike of ["skip", "rollback"] as const) {
@@ -116,7 +118,10 @@ describe("a run whose steps are recorded is the run step by step", () => {
     const plain = await outcome({});
     const failed = await outcome({}, (recorder) => (recorder.failure = { at: 0, error: new Error("operation not permitted") }));
     expect(failed.events.slice(0, 7)).toEqual([...asItIs, "record"]);
-    expect(failed.warnings).toEqual([expect.stringMatching(/kernel by kernel, not as CUDA graphs.*operation not permitted/)]);
+    expect(failed.warnings).toEqual([expect.stringMatching(/kernel by kernel, not as a CUDA graph.*operation not permitted/)]);
     expectEqual({ ...failed, warnings: [] }, plain);
+    const half = await outcome({ epochs: 4 }, (recorder) => (recorder.failure = { at: 1, error: new Error("out of memory") }));
+    expect(half.warnings).toEqual([expect.stringMatching(/^the optimiser's update is launched kernel by kernel.*out of memory/)]);
+    expectEqual({ ...half, warnings: [] }, await outcome({ epochs: 4 }));
   });
 });
