@@ -325,8 +325,7 @@ napi_value recordFunction(napi_env env, napi_callback_info info) {
 }
 
 CustomCall& callAt(napi_env env, napi_value handle) {
-  return *Environment::of(env).customFunctions->running.at(
-      static_cast<size_t>(toInt(env, handle)));
+  return *Environment::of(env).customFunctions->running.at(static_cast<size_t>(toInt(env, handle)));
 }
 
 // savedTensors(call) -> slots of what recordFunction was given to save

@@ -8,6 +8,13 @@
 // A backward pass inside such an answer is begun by the thread that asked, as that one may be the
 // only one of its GPU: waiting for another thread's pass it could not run the nodes of the pass
 // that it waits for.
+//
+// While a CUDA graph is recorded nothing changes: threads wait for each other on the host and ask
+// nothing of the device, and all of them have the recording stream current. The recording was begun
+// in JavaScript's thread in the mode that restrains this thread only (cuda/graph.cc); work that the
+// others give the stream is recorded as that of GPU threads always is, and the allocator takes
+// memory from the graph's pool by the stream, not by the thread. The recording also ends in
+// JavaScript's thread, which that mode asks for.
 #pragma once
 
 #include <ATen/ThreadLocalState.h>

@@ -2,7 +2,10 @@
 import { describe, expect, test } from "@jest/globals";
 import * as torch from "../../lib/torch/index.js";
 import type { CompileKernel, FunctionContext, Kernel, KernelArgument, KernelExtent, Tensor } from "../../lib/torch/index.js";
+import { compileForArchitecture, findKernelCompiler } from "../../lib/torch/kernelCompiler.js";
+import { temporaryFolder } from "../support/temporaryFolder.js";
 import { expectNoTensorsLeft } from "../support/tensorsLeft.js";
+import { cubeSource, makeCube } from "./cubeKernels.js";
 
 expectNoTensorsLeft();
 
@@ -139,6 +142,24 @@ describe("a computation with kernels of its own", () => {
       }, pretended(compiled, []));
       for (device of ["cuda:0", "cuda:1", "cuda:0"]) expect(twice(torch.ones([1])).item()).toBe(2);
       expect(compiled).toEqual(["twice of  undefined on cuda:0", "twice of  undefined on cuda:1"]);
+    });
+  });
+});
+
+describe("the kernels of test/gpu", () => {
+  const compiler = findKernelCompiler();
+  const cache = temporaryFolder("cube");
+  (compiler === null ? test.skip : test)("compile, both in one source", () => {
+    const { image } = compileForArchitecture(cubeSource, 90, compiler!, cache);
+    const code = Buffer.from(image).toString("latin1");
+    for (const entry of ["cube", "cubeBackward"]) expect(code).toContain(`.text.${entry}\0`);
+  });
+
+  test("have a fallback on the CPU", () => {
+    torch.scope(() => {
+      const counts = { fallbacks: 0 };
+      torch.gradcheck(makeCube(counts), [leaf(1, -2)]);
+      expect(counts.fallbacks).toBeGreaterThan(0);
     });
   });
 });
