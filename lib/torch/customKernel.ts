@@ -42,7 +42,7 @@ export type CompileKernel = (source: KernelSource & { entry: string; device: str
  * @throws {CustomFunctionError} as {@link customFunction}
  * @example
  * const twice = torch.customKernel({
- *   name: "twice", entries: ["twice"], takes: (x) => x.dtype === "float32" && x.isContiguous(), device: (x) => x.device,
+ *   name: "twice", entries: ["twice"], takes: (x: torch.Tensor) => x.dtype === "float32" && x.isContiguous(), device: (x) => x.device,
  *   source: `extern "C" __global__ void twice(const float* x, float* y, int n) { int i = blockIdx.x * blockDim.x + threadIdx.x; if (i < n) y[i] = 2 * x[i]; }`,
  *   fused(context, { twice }, x: torch.Tensor) {
  *     const y = torch.emptyLike(x);
@@ -89,6 +89,7 @@ function withKernels<
     name: definition.name,
     onceDifferentiable: true, // autograd does not see what kernels do
     forward: (context, ...inputs) => definition.fused(context, kernels, ...inputs),
+    // `never`, as TypeScript cannot see that both sides have the same type.
     backward: (context, ...gradients) => definition.backward!(context, kernels, ...(gradients as never)),
   });
 }
