@@ -49,6 +49,17 @@ export interface Native {
   setAutocast(deviceType: number, enabled: boolean, dtype: number): [boolean, number];
   enterAutocast(): void;
   leaveAutocast(): void;
+  // Autograd functions in JavaScript (customFunction.cc)
+  differentiableInputs(inputs: readonly number[]): number[] | null;
+  recordFunction(
+    name: string, context: object, inputs: readonly number[], versions: readonly number[], outputs: readonly number[],
+    saved: readonly number[], nonDifferentiable: readonly number[], fillIn: boolean,
+  ): number[];
+  savedTensors(call: number): number[];
+  giveGradients(call: number, gradients: readonly number[]): void;
+  setCustomBackward(callback: (context: object, call: number, gradients: number[], needed: boolean[]) => void): void;
+  /** For tests: every backward pass in another thread than JavaScript's. */
+  runBackwardElsewhere(always: boolean): boolean;
   // Threads, devices, random numbers (runtime.cc)
   versions(): { built: string; config: string; capability: string };
   cudaDeviceCount(): number;

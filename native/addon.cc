@@ -10,6 +10,7 @@ NAPI_MODULE_INIT() {
   moco::registerDispatch(env, exports);
   moco::registerTensor(env, exports);
   moco::registerAutograd(env, exports);
+  moco::registerCustomFunction(env, exports);
   moco::registerRuntime(env, exports);
   moco::registerStream(env, exports);
   moco::registerFileRead(env, exports);

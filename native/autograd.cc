@@ -4,6 +4,7 @@
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/autograd/function.h>
 
+#include "customFunction.h"
 #include "environment.h"
 
 namespace moco {
@@ -19,14 +20,33 @@ std::vector<at::Tensor> tensorsOf(napi_env env, napi_value slots) {
   return tensors;
 }
 
+// As `guarded`, for what runs a backward pass: an error that JavaScript threw in it comes out as it
+// was.
+template <typename Body>
+napi_value guardedPass(napi_env env, Body&& body) {
+  return guarded(env, [&]() -> napi_value {
+    try {
+      return body();
+    } catch (const JavaScriptFailure& failure) {
+      failure.throwIn(env);
+      return nullptr;
+    }
+  });
+}
+
 // backward(outputs, gradients, retainGraph, createGraph)
 napi_value backward(napi_env env, napi_callback_info info) {
-  return guarded(env, [&]() -> napi_value {
+  return guardedPass(env, [&]() -> napi_value {
     const Arguments<4> arguments(env, info);
     Environment& environment = Environment::of(env);
+    const auto outputs = tensorsOf(env, arguments[0]);
+    const auto gradients = tensorsOf(env, arguments[1]);
+    const bool retainGraph = toBool(env, arguments[2]);
+    const bool createGraph = toBool(env, arguments[3]);
     try {
-      torch::autograd::backward(tensorsOf(env, arguments[0]), tensorsOf(env, arguments[1]),
-                                toBool(env, arguments[2]), toBool(env, arguments[3]));
+      runBackwardPass(environment, [&] {
+        torch::autograd::backward(outputs, gradients, retainGraph, createGraph);
+      });
     } catch (const CollectiveFailure&) {
       throw;
     } catch (...) {
@@ -40,12 +60,20 @@ napi_value backward(napi_env env, napi_callback_info info) {
 
 // grad(outputs, inputs, gradients, retainGraph, createGraph, allowUnused) -> slots (-1: unused)
 napi_value grad(napi_env env, napi_callback_info info) {
-  return guarded(env, [&]() -> napi_value {
+  return guardedPass(env, [&]() -> napi_value {
     const Arguments<6> arguments(env, info);
-    const auto gradients = torch::autograd::grad(
-        tensorsOf(env, arguments[0]), tensorsOf(env, arguments[1]), tensorsOf(env, arguments[2]),
-        toBool(env, arguments[3]), toBool(env, arguments[4]), toBool(env, arguments[5]));
     Environment& environment = Environment::of(env);
+    const auto outputs = tensorsOf(env, arguments[0]);
+    const auto inputs = tensorsOf(env, arguments[1]);
+    const auto givenGradients = tensorsOf(env, arguments[2]);
+    const bool retainGraph = toBool(env, arguments[3]);
+    const bool createGraph = toBool(env, arguments[4]);
+    const bool allowUnused = toBool(env, arguments[5]);
+    std::vector<at::Tensor> gradients;
+    runBackwardPass(environment, [&] {
+      gradients = torch::autograd::grad(outputs, inputs, givenGradients, retainGraph, createGraph,
+                                        allowUnused);
+    });
     std::vector<int64_t> slots;
     for (const at::Tensor& gradient : gradients) slots.push_back(environment.add(gradient));
     return fromInts(env, slots);

@@ -21,6 +21,7 @@
 
 namespace moco {
 
+struct CustomFunctions;
 struct Distributed;
 
 // JavaScript memory that a tensor borrows is given back on the JavaScript thread only; the
@@ -62,6 +63,9 @@ class Environment {
   std::unordered_map<int64_t, c10::Event> events;
   int64_t nextEvent = 0;
   std::shared_ptr<ReleaseQueue> releases = std::make_shared<ReleaseQueue>();
+
+  // Autograd functions in JavaScript; see customFunction.h.
+  std::shared_ptr<CustomFunctions> customFunctions;
 
   // Process groups and what belongs to them, and what they do; see processGroup.h.
   std::shared_ptr<Distributed> distributed;
@@ -141,6 +145,7 @@ void keepSmallBlocks();
 void registerDispatch(napi_env env, napi_value exports);
 void registerTensor(napi_env env, napi_value exports);
 void registerAutograd(napi_env env, napi_value exports);
+void registerCustomFunction(napi_env env, napi_value exports);
 void registerRuntime(napi_env env, napi_value exports);
 void registerStream(napi_env env, napi_value exports);
 void registerFileRead(napi_env env, napi_value exports);

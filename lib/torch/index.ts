@@ -9,11 +9,17 @@ export {
 } from "./backend.js";
 export { tensor, fromTypedArray, fromBytes, setData, storageOf, type TensorData, type TensorOptions } from "./creation.js";
 export { observeOperators, op, type OperatorFunction, type OperatorObserver } from "./dispatch.js";
+export {
+  customFunction, CustomFunctionError,
+  type CustomFunction, type FilledGradient, type FunctionContext, type InputGradients, type OutputGradients, type SavedTensors,
+} from "./customFunction.js";
+export { customKernel, type CompileKernel, type CustomKernel, type Kernels } from "./customKernel.js";
 export { isDevice, type Device } from "./device.js";
 export * from "./dtype.js";
 export { TorchError, DeviceUnavailableError, DisposedTensorError } from "./errors.js";
+export { gradcheck, gradgradcheck, GradcheckError, type Checked, type GradcheckOptions } from "./gradcheck.js";
 export { recordGraph, recordingStream, type RecordedGraph } from "./graph.js";
-export { compileKernel, customKernel, type CustomKernel, type Kernel, type KernelArgument, type KernelExtent } from "./kernel.js";
+export { compileKernel, type Kernel, type KernelArgument, type KernelExtent } from "./kernel.js";
 export { KernelError, type KernelSource } from "./kernelCompiler.js";
 export { Generator, manualSeed, getRngState, setRngState } from "./random.js";
 export { setNumThreads, getNumThreads, retainFreedMemory, memory, cudaDeviceCount, version } from "./runtime.js";

@@ -23,7 +23,7 @@ let compiler: KernelCompiler | null | undefined;
  * A CUDA kernel of one's own, compiled at run time with NVRTC: no `nvcc` is needed. Compiled code is kept in the cache's folder, so each
  * kernel is compiled once on a machine.
  *
- * The kernel belongs to the GPU `device`.
+ * The kernel belongs to the GPU `device`. Where the source has several, `entry` is the function that is meant; by default `name` is.
  *
  * @throws {KernelError} with the compiler's log for a source with errors; without NVRTC. {DeviceUnavailableError} without the GPU
  * @example
@@ -33,14 +33,14 @@ let compiler: KernelCompiler | null | undefined;
  * });
  * twice.launch({ grid: Math.ceil(n / 256), block: 256 }, x, { int32: n });
  */
-export function compileKernel({ device, ...source }: KernelSource & { device: string }): Kernel {
+export function compileKernel({ device, entry, ...source }: KernelSource & { device: string; entry?: string }): Kernel {
   const { index, capability } = deviceProperties(device);
   compiler ??= findKernelCompiler();
   if (compiler === null) {
     throw new KernelError(`kernel ${source.name}: NVRTC (libnvrtc) was not found beside libtorch; bring CUDA's libraries with: npx moco setup --cuda`);
   }
   const { image } = compileForArchitecture(source, Math.round(capability * 10), compiler);
-  return new Kernel(source.name, `cuda:${index}`, native.loadKernel(image, source.name, index));
+  return new Kernel(entry ?? source.name, `cuda:${index}`, native.loadKernel(image, entry ?? source.name, index));
 }
 
 /** A kernel on a GPU; see {@link compileKernel}. */
@@ -53,7 +53,7 @@ export class Kernel {
   }
 
   /**
-   * Puts a launch into the device's current stream, in order with operators. Autograd does not see it.
+   * Puts a launch into the device's current stream, in order with operators. Autograd does not see it; `customKernel` gives it a backward.
    *
    * @throws {KernelError} for a tensor of another device or one that is not contiguous, and for a launch that the driver refuses
    */
@@ -97,46 +97,6 @@ export class Kernel {
       throw new KernelError(`kernel ${this.name}: argument ${place} is not contiguous, and a kernel sees memory only; give contiguous()`);
     }
   }
-}
-
-/** A computation that has a kernel of its own, and operators that do the same. */
-export interface CustomKernel<Inputs extends readonly unknown[], Output> extends KernelSource {
-  /** Whether the kernel is made for such inputs. */
-  takes(...inputs: Inputs): boolean;
-  /** Where the inputs are: a kernel is compiled for each GPU. */
-  device(...inputs: Inputs): string;
-  fused(kernel: Kernel, ...inputs: Inputs): Output;
-  /** With libtorch's operators: on the CPU, for other inputs, and where the kernel cannot be compiled. */
-  fallback(...inputs: Inputs): Output;
-  /** Hears once why there is no kernel where there should be one. Default: a warning of the process. */
-  onWarning?(message: string): void;
-}
-
-/**
- * Makes a function that takes its kernel where that runs, and operators elsewhere.
- *
- * @param compile for tests: what stands for {@link compileKernel}
- */
-export function customKernel<Inputs extends readonly unknown[], Output>(
-  definition: CustomKernel<Inputs, Output>, compile: (source: KernelSource & { device: string }) => Kernel = compileKernel,
-): (...inputs: Inputs) => Output {
-  const { name, source, options, onWarning = (message) => process.emitWarning(message) } = definition;
-  const kernels = new Map<string, Kernel | null>(); // null where it cannot be had
-  return (...inputs) => {
-    const device = definition.device(...inputs);
-    if (!device.startsWith("cuda") || !definition.takes(...inputs)) return definition.fallback(...inputs);
-    let kernel = kernels.get(device);
-    if (kernel === undefined) {
-      try {
-        kernel = compile({ name, source, options, device });
-      } catch (error) {
-        kernel = null;
-        onWarning(`kernel ${name} is left out, and libtorch's operators do its work: ${(error as Error).message}`);
-      }
-      kernels.set(device, kernel);
-    }
-    return kernel === null ? definition.fallback(...inputs) : definition.fused(kernel, ...inputs);
-  };
 }
 
 function three(size: number | readonly [number, number, number]): readonly number[] {

@@ -7,9 +7,9 @@ import { findCudaHeaders } from "../setup/cudaHeaders.js";
 import { findLibtorch } from "../setup/findLibtorch.js";
 import { findNvrtc } from "../setup/findNvrtc.js";
 
-/** A kernel in CUDA C++. */
+/** CUDA C++ with a kernel, or with several. */
 export interface KernelSource {
-  /** Of the function, which is `extern "C" __global__`. */
+  /** For messages and the file that is kept, and of the function where there is one. Functions are `extern "C" __global__`. */
   name: string;
   source: string;
   /** NVRTC's, such as `"-DWIDTH=384"` or `"--use_fast_math"`. */

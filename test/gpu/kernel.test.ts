@@ -71,12 +71,12 @@ onGpu("a kernel compiled at run time", () => {
 
   test("is left out with a warning where its source is wrong, and operators do its work", () => {
     const warnings: string[] = [];
-    const twice = torch.customKernel<[torch.Tensor], torch.Tensor>({
-      name: "twice", source: "wrong", takes: () => true, device: (x) => x.device,
-      fused: () => {
+    const twice = torch.customKernel({
+      name: "twice", source: "wrong", entries: ["twice"], takes: (x: torch.Tensor) => x.isContiguous(), device: (x) => x.device,
+      fused(): torch.Tensor {
         throw new Error("unreachable");
       },
-      fallback: (x) => x.mul(2),
+      fallback: (x: torch.Tensor) => x.mul(2),
       onWarning: (message) => warnings.push(message),
     });
     torch.scope(() => expect(twice(torch.ones([2], { device: gpu })).toArray()).toEqual([2, 2]));

@@ -5,7 +5,6 @@ import { describe, expect, test } from "@jest/globals";
 import { inspectTorchFolder } from "../../lib/setup/torchFolder.js";
 import { findNvrtc } from "../../lib/setup/findNvrtc.js";
 import * as torch from "../../lib/torch/index.js";
-import type { Kernel } from "../../lib/torch/index.js";
 import { compileForArchitecture, findKernelCompiler } from "../../lib/torch/kernelCompiler.js";
 import { configFor, fakeLibtorch, write } from "../setup/fakeTorch.js";
 import { temporaryFolder } from "../support/temporaryFolder.js";
@@ -81,32 +80,7 @@ test("the compiler is looked for beside libtorch, then in the cache, then in a t
   }
 });
 
-describe("a computation with a kernel of its own", () => {
-  const doubled = (compile: () => Kernel, warnings: string[] = [], takes = (value: number): boolean => value > 0) =>
-    torch.customKernel<[value: number, device: string], string>({
-      name: "twice", source: "", takes, device: (_, device) => device,
-      fused: (kernel, value) => `${kernel.name} ${value}`,
-      fallback: (value) => `operators ${value}`,
-      onWarning: (message) => warnings.push(message),
-    }, compile);
-
-  test("takes it on a GPU, for the inputs that it is made for, compiled once for each GPU", () => {
-    let compiled = 0;
-    const twice = doubled(() => (compiled++, { name: "kernel" } as Kernel));
-    expect([twice(1, "cuda:0"), twice(2, "cuda:0"), twice(-1, "cuda:0"), twice(1, "cpu"), twice(1, "cuda:1")])
-      .toEqual(["kernel 1", "kernel 2", "operators -1", "operators 1", "kernel 1"]);
-    expect(compiled).toBe(2);
-  });
-
-  test("goes on with operators where it cannot be compiled, and says so once", () => {
-    const warnings: string[] = [];
-    const twice = doubled(() => {
-      throw new torch.KernelError("no compiler");
-    }, warnings);
-    expect([twice(1, "cuda:0"), twice(2, "cuda:0")]).toEqual(["operators 1", "operators 2"]);
-    expect(warnings).toEqual(["kernel twice is left out, and libtorch's operators do its work: no compiler"]);
-  });
-
+describe("a kernel without a GPU", () => {
   const withoutGpu = torch.cudaDeviceCount() === 0 ? test : test.skip;
   withoutGpu("without a GPU there is no kernel and no device to tell of", () => {
     expect(() => torch.compileKernel({ ...addition, device: "cuda:0" })).toThrow(torch.DeviceUnavailableError);

@@ -1,17 +1,5 @@
 import { expect, test } from "@jest/globals";
-import { execFile } from "node:child_process";
-import { promisify } from "node:util";
-import { fileURLToPath } from "node:url";
-
-const run = promisify(execFile);
-const library = new URL("../../lib/torch/index.js", import.meta.url).href;
-const cwd = fileURLToPath(new URL("../../..", import.meta.url));
-
-/** Runs a program of its own, as exits and threads cannot be tried inside the test runner. */
-async function program(code: string): Promise<string> {
-  const { stdout } = await run(process.execPath, ["--input-type=module", "-e", `import * as torch from "${library}";\n${code}`], { cwd });
-  return stdout.trim();
-}
+import { library, program } from "./program.js";
 
 const worker = `
   import { Worker } from "node:worker_threads";
