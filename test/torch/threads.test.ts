@@ -1,5 +1,5 @@
 import { expect, test } from "@jest/globals";
-import { library, program } from "./program.js";
+import { library, plainProgram, program } from "./program.js";
 
 const worker = `
   import { Worker } from "node:worker_threads";
@@ -25,14 +25,14 @@ test("several worker threads at once, each with its own tensors", async () => {
 }, 60_000);
 
 test("workers alone, one after the other, where the main thread has loaded nothing", async () => {
-  const { stdout } = await run(process.execPath, ["--input-type=module", "-e", `${worker}
+  const out = await plainProgram(`${worker}
     for (let i = 0; i < 2; i++) {
       const thread = new Worker(code, { eval: true });
       console.log(await answer(thread));
       await thread.terminate();
     }
-  `], { cwd });
-  expect(stdout.trim()).toBe("1\n1");
+  `);
+  expect(out).toBe("1\n1");
 }, 60_000);
 
 test("a worker that is ended in the middle of its work takes nothing with it", async () => {
