@@ -9,11 +9,12 @@ import { createForwardBackward, type ForwardBackward } from "../../../lib/train/
 import { chooseKernels } from "../../../lib/train/kernels.js";
 import { createOptimizer, resolveOptions, type PretrainOptions, type Recipe } from "../../../lib/train/pretrainOptions.js";
 import { StepWatch } from "../../../lib/train/stability/stepWatch.js";
-import type { GpuRequest, GpuSetup, Machine, Measured, Ready } from "../stepGpuProtocol.js";
+import { cudaAddon } from "../../../lib/native/cuda.js";
+import type { GpuRequest, GpuSetup, Machine, Measured, Readiness, Ready, Side } from "../stepGpuProtocol.js";
 
 const { device } = JSON.parse(process.argv[2] as string) as { device: string };
 const isGpu = device !== "cpu";
-const stream = torch.currentStream(device);
+const synchronize = (): void => torch.currentStream(device).synchronize();
 
 /** Milliseconds of a part of a step: until it is queued, and until it is done. */
 type Parts = Record<string, { queued: number[]; done: number[] }>;
@@ -107,11 +108,11 @@ class Training implements Disposable {
   /** The parts of a step one by one, the device idle in between. */
   async profile(parts: Parts): Promise<void> {
     const part = <T>(name: string, fn: () => T): T => {
-      stream.synchronize();
+      synchronize();
       const start = performance.now();
       const result = fn();
       const queued = performance.now() - start;
-      stream.synchronize();
+      synchronize();
       const { queued: allQueued, done } = (parts[name] ??= { queued: [], done: [] });
       allQueued.push(queued);
       done.push(performance.now() - start);
@@ -150,6 +151,7 @@ class Training implements Disposable {
 const held: { training: Training | null } = { training: null };
 
 async function answer(request: GpuRequest): Promise<object> {
+  if (request.do === "check") return check(request.side);
   if (request.do === "machine") return machine();
   if (request.do === "setup") {
     drop();
@@ -158,15 +160,15 @@ async function answer(request: GpuRequest): Promise<object> {
     const training = (held.training = new Training(request));
     let loss = NaN;
     for (let i = 0; i < request.warmup; i++) loss = await training.step();
-    stream.synchronize();
+    synchronize();
     return { seconds: (performance.now() - start) / 1000, loss } satisfies Ready;
   }
   if (request.do === "measure") {
-    stream.synchronize();
+    synchronize();
     const start = performance.now();
     let loss = NaN;
     for (let i = 0; i < request.steps; i++) loss = await held.training!.step();
-    stream.synchronize();
+    synchronize();
     const seconds = (performance.now() - start) / 1000 / request.steps;
     const { peakAllocated: peakBytes, peakReserved: reservedBytes } = isGpu ? torch.deviceMemory(device) : { peakAllocated: 0, peakReserved: 0 };
     return { seconds, loss, peakBytes, reservedBytes } satisfies Measured;
@@ -181,18 +183,31 @@ async function answer(request: GpuRequest): Promise<object> {
   return {};
 }
 
+function check(side: Side): Readiness {
+  if (!isGpu) return {};
+  if (torch.cudaDeviceCount() === 0) return { trouble: "libtorch sees no GPU here; see why with: npx moco doctor" };
+  if (side === "oursGraph") {
+    try {
+      cudaAddon();
+    } catch (error) {
+      return { trouble: (error as Error).message.replaceAll("\n", " ") };
+    }
+  }
+  return {};
+}
+
 /** The device, and TFLOP/s of a large bfloat16 product of random numbers on it: what MFU is a fraction of. */
 function machine(): Machine {
   const n = isGpu ? 8192 : 256;
   const seconds = torch.scope(() => {
     const [a, b] = [0, 1].map(() => torch.randn([n, n], { device, dtype: "bfloat16" })) as [Tensor, Tensor];
     return Array.from({ length: 15 }, () => {
-      stream.synchronize();
+      synchronize();
       const start = performance.now();
       torch.scope(() => {
         for (let i = 0; i < 10; i++) a.matmul(b);
       });
-      stream.synchronize();
+      synchronize();
       return (performance.now() - start) / 10_000;
     });
   });
