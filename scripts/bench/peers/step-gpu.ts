@@ -1,5 +1,6 @@
 // Our side of the step benchmark on a GPU: one request for each line of input, one line of JSON in answer.
 import { createInterface } from "node:readline";
+import { cudaAddon } from "../../../lib/native/cuda.js";
 import { createMoCo, type MoCo } from "../../../lib/moco/index.js";
 import { ResNet, VisionTransformer } from "../../../lib/models/index.js";
 import { GradScaler, type Optimizer } from "../../../lib/optim/index.js";
@@ -9,8 +10,7 @@ import { createForwardBackward, type ForwardBackward } from "../../../lib/train/
 import { chooseKernels } from "../../../lib/train/kernels.js";
 import { createOptimizer, resolveOptions, type PretrainOptions, type Recipe } from "../../../lib/train/pretrainOptions.js";
 import { StepWatch } from "../../../lib/train/stability/stepWatch.js";
-import { cudaAddon } from "../../../lib/native/cuda.js";
-import type { GpuRequest, GpuSetup, Machine, Measured, Readiness, Ready, Side } from "../stepGpuProtocol.js";
+import type { GpuRequest, GpuSetup, Machine, Measured, Ready } from "../stepGpuProtocol.js";
 
 const { device } = JSON.parse(process.argv[2] as string) as { device: string };
 const isGpu = device !== "cpu";
@@ -151,7 +151,7 @@ class Training implements Disposable {
 const held: { training: Training | null } = { training: null };
 
 async function answer(request: GpuRequest): Promise<object> {
-  if (request.do === "check") return check(request.side);
+  if (request.do === "check") return check(request);
   if (request.do === "machine") return machine();
   if (request.do === "setup") {
     drop();
@@ -183,7 +183,7 @@ async function answer(request: GpuRequest): Promise<object> {
   return {};
 }
 
-function check(side: Side): Readiness {
+function check({ side }: Extract<GpuRequest, { do: "check" }>): { trouble?: string } {
   if (!isGpu) return {};
   if (torch.cudaDeviceCount() === 0) return { trouble: "libtorch sees no GPU here; see why with: npx moco doctor" };
   if (side === "oursGraph") {
