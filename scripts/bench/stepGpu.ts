@@ -1,5 +1,6 @@
 import { BenchmarkError } from "./peer.js";
 import { describeRun, median, type BenchmarkOptions, type BenchmarkResult } from "./result.js";
+import { stepSides } from "./presentations/trainingSteps.js";
 import { pairedRatio } from "./spread.js";
 import { checkSides } from "./stepGpuCheck.js";
 import type { GpuSetup, Machine, Side } from "./stepGpuProtocol.js";
@@ -60,6 +61,8 @@ export async function benchmarkStepGpu(options: BenchmarkOptions, trial: Trial |
   const { device, imageSize, mlp, secondsAtOnce } = trial ?? ON_GPU;
   const chosen = chosenRows(trial?.extent ?? (quick ? QUICK : FULL), options);
   const wanted = options.sides?.split(",");
+  const unknown = wanted?.find((side) => !(side in stepSides));
+  if (unknown !== undefined) throw new BenchmarkError(`--sides: there is no side "${unknown}"; give some of ${Object.keys(stepSides).join(", ")}`);
   const compile = (options.compile ?? true) && (!quick || wanted?.includes("compiled") === true);
   const sidesOf = (arch: string, batch: number): Side[] => {
     const all: Side[] = ["ours", "oursGraph", "tuned", ...(upstream ? ["upstream" as const] : [])];

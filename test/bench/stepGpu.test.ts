@@ -39,8 +39,9 @@ withPython("a program that lacks something ends it before anything is measured",
   await expect(benchmarkStepGpu(options, trial)).rejects.toThrow(/cannot begin\.\n {2}upstream: ModuleNotFoundError: No module named 'moco'\n.*--sides ours$/);
 }, 120_000);
 
-withPython("an unknown network or batch is refused before anything is measured", async () => {
+withPython("an unknown network, batch or side is refused before anything is measured", async () => {
   const options = { python: testPython!, threads: 1, rounds: 1, quick: false, dir: root };
   await expect(benchmarkStepGpu({ ...options, only: "vit_huge" }, trial)).rejects.toThrow(/no vit_huge here; give some of tiny_vit, tiny_resnet/);
+  await expect(benchmarkStepGpu({ ...options, sides: "ours,tune" }, trial)).rejects.toThrow(/no side "tune"; give some of ours, upstream, tuned/);
   await expect(benchmarkStepGpu({ ...options, only: "tiny_vit:x" }, trial)).rejects.toThrow(/"x" is no batch size/);
 });
