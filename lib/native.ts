@@ -9,7 +9,7 @@ import { whyNoPrebuilt } from "./setup/prebuilt.js";
 /** The addon's functions. Tensors are integer slots; see native/*.cc for each function's contract. */
 export interface Native {
   // Operators (dispatch.cc)
-  call(operator: number, strings?: string[]): unknown;
+  call(strings?: string[]): unknown[] | undefined;
   schemas(): string[];
   resolve(name: string, overload: string): { id: number; schema: string } | null;
   overloads(): Record<string, string[]>;

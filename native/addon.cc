@@ -2,6 +2,7 @@
 #include "kernel.h"
 
 NAPI_MODULE_INIT() {
+  moco::keepSmallBlocks();
   auto* environment = new moco::Environment();
   napi_set_instance_data(
       env, environment,

@@ -1,9 +1,12 @@
 // One function reaches every ATen operator: the schema is resolved once, the call is boxed.
 //
-// JavaScript writes each argument into a shared Float64Array as a tag followed by its payload, so a
-// call crosses the language border once, with one integer. The tags are those of
+// JavaScript writes the operator, how many arguments it gives, and each argument as a tag followed
+// by its payload into a shared Float64Array, and finds there the slot of the tensor that comes
+// back: a call crosses the language border once and makes no handle. The tags are those of
 // lib/torch/encode.ts.
 #include <ATen/core/ivalue.h>
+#include <c10/core/GradMode.h>
+#include <c10/core/impl/LocalDispatchKeySet.h>
 #include <c10/util/Exception.h>
 
 #include <algorithm>
@@ -37,20 +40,22 @@ enum Tag : int {
 // Reads arguments from the shared buffer in the order JavaScript wrote them.
 class Reader {
  public:
-  Reader(napi_env env, Environment& environment, napi_value strings)
-      : env_(env), environment_(environment), strings_(strings) {}
+  Reader(napi_env env, napi_callback_info info, Environment& environment)
+      : env_(env), info_(info), environment_(environment) {}
+
+  int64_t integer() { return static_cast<int64_t>(next()); }
+
+  // Whether there were tensors, and autograd has nothing to do with any of them.
+  bool isOutsideAutograd() const { return tensors_ && !autograd_; }
 
   c10::IValue argument(const c10::Argument& declared) {
     switch (static_cast<int>(next())) {
       case kDefault:
-        if (!declared.default_value()) {
-          throw std::invalid_argument("argument '" + declared.name() + "' is missing");
-        }
-        return *declared.default_value();
+        return defaultOf(declared);
       case kNone:
         return c10::IValue();
       case kTensor:
-        return environment_.tensorAt(static_cast<int64_t>(next()));
+        return tensor(integer());
       case kDouble:
         return next();
       case kInt:
@@ -66,13 +71,12 @@ class Reader {
       case kBools:
         return list<bool>([this] { return next() != 0; });
       case kTensors:
-        return list<at::Tensor>(
-            [this] { return environment_.tensorAt(static_cast<int64_t>(next())); });
+        return list<at::Tensor>([this] { return tensor(integer()); });
       case kOptionalTensors:
         return list<std::optional<at::Tensor>>([this]() -> std::optional<at::Tensor> {
-          const auto slot = static_cast<int64_t>(next());
+          const int64_t slot = integer();
           if (slot < 0) return std::nullopt;
-          return environment_.tensorAt(slot);
+          return tensor(slot);
         });
       case kBigInt:
         return bigInt();
@@ -105,12 +109,29 @@ class Reader {
     throw std::logic_error("argument '" + declared.name() + "' has an unknown encoding");
   }
 
+  static const c10::IValue& defaultOf(const c10::Argument& declared) {
+    if (!declared.default_value()) {
+      throw std::invalid_argument("argument '" + declared.name() + "' is missing");
+    }
+    return *declared.default_value();
+  }
+
  private:
   double next() {
     if (position_ >= environment_.argumentCapacity) {
       throw std::length_error("arguments beyond the shared buffer");
     }
     return environment_.arguments[position_++];
+  }
+
+  const at::Tensor& tensor(int64_t slot) {
+    const at::Tensor& found = environment_.tensorAt(slot);
+    tensors_ = true;
+    // Forward-mode gradients cannot be asked for from JavaScript.
+    if (found.unsafeGetTensorImpl()->autograd_meta() != nullptr && at::GradMode::is_enabled()) {
+      autograd_ = true;
+    }
+    return found;
   }
 
   int64_t bigInt() {
@@ -125,8 +146,9 @@ class Reader {
   }
 
   std::string string() {
+    const Arguments<1> arguments(env_, info_);
     napi_value element;
-    napi_get_element(env_, strings_, static_cast<uint32_t>(next()), &element);
+    napi_get_element(env_, arguments[0], static_cast<uint32_t>(next()), &element);
     return toString(env_, element);
   }
 
@@ -140,9 +162,11 @@ class Reader {
   }
 
   napi_env env_;
+  napi_callback_info info_;
   Environment& environment_;
-  napi_value strings_;
   size_t position_ = 0;
+  bool tensors_ = false;
+  bool autograd_ = false;
 };
 
 napi_value toJavaScript(napi_env env, Environment& environment, const c10::IValue& value) {
@@ -167,18 +191,17 @@ napi_value toJavaScript(napi_env env, Environment& environment, const c10::IValu
   return null;
 }
 
-// call(operator: number, strings?: string[]) -> slot | array of the returned values.
-// A return that is one of the arguments (in-place, out=) comes back as null.
+// call(strings?: string[]) -> array of the returned values; or nothing, where the operator returns
+// one tensor, whose slot is then the buffer's first number, or one of its arguments.
+// Among several, a return that is one of the arguments (in-place, out=) comes back as null.
 napi_value call(napi_env env, napi_callback_info info) {
   return guarded(env, [&]() -> napi_value {
-    const Arguments<2> arguments(env, info);
     Environment& environment = Environment::of(env);
     auto& calls = environment.activity->calls;
     calls.store(calls.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
-    int32_t id = -1;
-    napi_get_value_int32(env, arguments[0], &id);
-    const Operator& op = environment.operators.at(id);
-    const c10::FunctionSchema& schema = op.handle.schema();
+    Reader reader(env, info, environment);
+    const Operator& op = environment.operators.at(static_cast<size_t>(reader.integer()));
+    int64_t given = reader.integer();
 
     c10::Stack& stack = environment.stack;
     // Whatever happens, no argument or result outlives the call on the stack.
@@ -186,20 +209,21 @@ napi_value call(napi_env env, napi_callback_info info) {
       c10::Stack& stack;
       ~Clear() { stack.clear(); }
     } clear{stack};
-    Reader reader(env, environment, arguments[1]);
-    for (const c10::Argument& declared : schema.arguments()) {
-      stack.push_back(reader.argument(declared));
+    for (const c10::Argument& declared : op.handle.schema().arguments()) {
+      stack.push_back(given-- > 0 ? reader.argument(declared) : Reader::defaultOf(declared));
     }
-    op.handle.callBoxed(stack);
+    if (op.layers && reader.isOutsideAutograd()) {
+      const c10::impl::ExcludeDispatchKeyGuard without(*op.layers);
+      op.handle.callBoxed(stack);
+    } else {
+      op.handle.callBoxed(stack);
+    }
 
-    if (op.aliasOf.size() == 1) {
-      if (op.aliasOf[0] >= 0) return nullptr;
-      if (stack[0].isTensor()) {
-        const int slot = environment.add(std::move(stack[0]).toTensor());
-        napi_value result;
-        napi_create_int32(env, slot, &result);
-        return result;
+    if (op.returnsOne) {
+      if (op.aliasOf[0] < 0) {
+        environment.arguments[0] = environment.add(std::move(stack[0]).toTensor());
       }
+      return nullptr;
     }
     napi_value results;
     napi_create_array_with_length(env, op.aliasOf.size(), &results);
@@ -230,6 +254,27 @@ napi_value schemas(napi_env env, napi_callback_info) {
   });
 }
 
+// The layers of the dispatcher that do nothing in a call without gradients, as autograd's own
+// kernel of the operator leaves them out for what it calls in turn: for views all but that which
+// links a view to its base. None for operators that write to an argument, and for those made of
+// others, some of which may be views.
+std::optional<c10::DispatchKeySet> layersForGradients(const c10::OperatorHandle& handle) {
+  const c10::FunctionSchema& schema = handle.schema();
+  if (schema.name() == "aten::_make_dual")
+    return std::nullopt;  // refused by autograd's kernel only
+  bool isView = false;
+  for (const c10::Argument& each : schema.arguments()) {
+    if (each.alias_info() == nullptr) continue;
+    if (each.alias_info()->isWrite()) return std::nullopt;
+    isView = true;
+  }
+  if (isView) return c10::autograd_dispatch_keyset;
+  if (handle.hasKernelForDispatchKey(c10::DispatchKey::CompositeImplicitAutograd)) {
+    return std::nullopt;
+  }
+  return c10::autograd_dispatch_keyset_with_ADInplaceOrView;
+}
+
 // resolve(name, overload) -> { id, schema } or null when there is no such operator.
 napi_value resolve(napi_env env, napi_callback_info info) {
   return guarded(env, [&]() -> napi_value {
@@ -247,7 +292,7 @@ napi_value resolve(napi_env env, napi_callback_info info) {
     const std::string key = name + "." + overload;
     auto known = environment.operatorIds.find(key);
     if (known == environment.operatorIds.end()) {
-      Operator op{*handle, {}};
+      Operator op{*handle};
       for (const c10::Argument& returned : schema.returns()) {
         int alias = -1;
         const c10::AliasInfo* returnedAlias = returned.alias_info();
@@ -262,6 +307,9 @@ napi_value resolve(napi_env env, napi_callback_info info) {
         }
         op.aliasOf.push_back(alias);
       }
+      op.returnsOne = schema.returns().size() == 1 &&
+                      schema.returns()[0].type()->kind() == c10::TypeKind::TensorType;
+      op.layers = layersForGradients(*handle);
       environment.operators.push_back(std::move(op));
       known =
           environment.operatorIds.emplace(key, static_cast<int>(environment.operators.size()) - 1)

@@ -33,7 +33,11 @@ struct ReleaseQueue {
 struct Operator {
   c10::OperatorHandle handle;
   // For each return: the index of the argument it is (in-place and out= variants), or -1.
-  std::vector<int> aliasOf;
+  std::vector<int> aliasOf{};
+  // Whether it returns one tensor and nothing else.
+  bool returnsOne = false;
+  // Layers of the dispatcher that a call without gradients need not pass.
+  std::optional<c10::DispatchKeySet> layers{};
 };
 
 class Environment {
@@ -130,6 +134,9 @@ napi_value onTensor(napi_env env, napi_callback_info info, Read&& read) {
     return read(Environment::of(env).tensorAt(toInt(env, arguments[0])));
   });
 }
+
+// Once in the process: the memory of small tensors is kept for the next ones.
+void keepSmallBlocks();
 
 void registerDispatch(napi_env env, napi_value exports);
 void registerTensor(napi_env env, napi_value exports);

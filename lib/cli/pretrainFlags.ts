@@ -77,7 +77,7 @@ export function addPretrainFlags(command: Command): Command {
       .choices(["auto", "fp32", "bf16", "fp16", "fp64"]),
     flag("--tf32", "round float32 to TF32 in a GPU's matrix products: faster with --precision fp32"),
     shared.deterministic(),
-    flag("--cuda-graph <when>", "launch a step as one CUDA graph: the same numbers, sooner where a step has few images; auto: where it can be")
+    flag("--cuda-graph <when>", "launch a step as two CUDA graphs: the same numbers, sooner where a step has few images; auto: where it can be")
       .choices(["auto", "on", "off"]).default("off"),
     whole("--image-size <pixels>", "side of the square views", 1).default(224),
     whole("--patch-size <pixels>", "side of a ViT's patches (default: 16)", 1),

@@ -1,5 +1,6 @@
 import { createModel, Encoder, VisionTransformer, type CreateModelOptions } from "../models/index.js";
 import { Module, type LoadResult } from "../nn/index.js";
+import { DeviceScalar } from "../optim/deviceScalar.js";
 import * as torch from "../torch/index.js";
 import type { Tensor } from "../torch/index.js";
 import { contrastiveLoss, singleProcess, type ContrastObserver, type KeyGatherer } from "./contrastiveLoss.js";
@@ -44,6 +45,9 @@ export class MoCo extends Module<[x1: Tensor, x2: Tensor, momentum: number]> {
   readonly #baseParameters: Tensor[];
   readonly #momentumParameters: Tensor[];
   #equalStems: boolean;
+  #momentum = 1;
+  /** `1 - momentum`, where that lies in device memory. */
+  #baseShare: DeviceScalar | null = null;
 
   constructor({ encoder, dim = 256, mlpDim = 4096, temperature = 1, gatherer = singleProcess }: MoCoOptions) {
     super();
@@ -133,7 +137,32 @@ export class MoCo extends Module<[x1: Tensor, x2: Tensor, momentum: number]> {
 
   /** Moves the momentum encoder's parameters, not its BatchNorm statistics, towards the base encoder's. */
   updateMomentumEncoder(momentum: number): void {
-    updateMomentumParameters(this.#momentumParameters, this.#baseParameters, momentum);
+    this.setMomentum(momentum);
+    this.moveMomentumEncoder();
+  }
+
+  /**
+   * Keeps the momentum in the memory of the parameters' device from here on, in float32, so that a step that was recorded as a CUDA graph reads
+   * the one of its time. Call it once the network is where it is to train.
+   */
+  keepMomentumOnDevice(): void {
+    this.#baseShare ??= new DeviceScalar(1 - this.#momentum, this.#momentumParameters[0]!.device);
+  }
+
+  /** The momentum of the next {@link moveMomentumEncoder}. */
+  setMomentum(momentum: number): void {
+    this.#momentum = momentum;
+    this.#baseShare?.set(1 - momentum);
+  }
+
+  /** What `updateMomentumEncoder` has the device do, for work that is recorded; {@link setMomentum} comes before, each time that it runs. */
+  moveMomentumEncoder(): void {
+    updateMomentumParameters(this.#momentumParameters, this.#baseParameters, this.#baseShare?.tensor ?? this.#momentum);
+  }
+
+  override dispose(): void {
+    super.dispose();
+    this.#baseShare?.[Symbol.dispose]();
   }
 
   override loadStateDict(state: ReadonlyMap<string, Tensor>, options?: { strict?: boolean }): LoadResult {

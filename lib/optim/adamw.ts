@@ -1,6 +1,6 @@
 import * as torch from "../torch/index.js";
 import { Tensor } from "../torch/index.js";
-import { Optimizer, OptimizerOptionError, type OptimizerOptions, type ParamGroup, type Params } from "./optimizer.js";
+import { Optimizer, OptimizerOptionError, type OptimizerOptions, type ParamGroup, type Params, type RatePlacement } from "./optimizer.js";
 import { requireRange } from "./options.js";
 import { OptimizerStateError } from "./savedState.js";
 
@@ -30,7 +30,7 @@ export interface AdamWOptions extends OptimizerOptions {
  * @example const optimizer = new AdamW(model.parameters(), { lr: 1.5e-4, weightDecay: 0.1 });
  */
 export class AdamW extends Optimizer<AdamWOptions> {
-  constructor(params: Params<AdamWOptions>, options: Partial<AdamWOptions> = {}) {
+  constructor(params: Params<AdamWOptions>, options: Partial<AdamWOptions> = {}, placement: RatePlacement = {}) {
     super(params, {
       lr: 1e-3,
       betas: [0.9, 0.999],
@@ -44,7 +44,7 @@ export class AdamW extends Optimizer<AdamWOptions> {
       fused: null,
       decoupledWeightDecay: true,
       ...options,
-    });
+    }, placement);
   }
 
   protected override checkOptions({ lr, betas, eps, weightDecay, decoupledWeightDecay }: AdamWOptions): void {
@@ -66,20 +66,19 @@ export class AdamW extends Optimizer<AdamWOptions> {
   }
 
   protected override update(group: ParamGroup<AdamWOptions>, params: Tensor[], gradients: Tensor[]): void {
-    const { lr, betas, eps, weightDecay, amsgrad, maximize } = group;
+    const { betas, eps, weightDecay, amsgrad, maximize } = group;
     const states = params.map((param) => this.stateOf(param, () => initialState(param, amsgrad)));
     const column = (name: string): Tensor[] => states.map((state) => state.get(name)!);
     const steps = column("step");
     torch._foreachAdd_(steps, 1);
-    torch._fusedAdamw_(
-      params,
-      gradients.map((gradient, i) => likeLayout(gradient, params[i])),
-      column("exp_avg"),
-      column("exp_avg_sq"),
-      amsgrad ? column("max_exp_avg_sq") : [],
-      steps,
-      { lr, beta1: betas[0], beta2: betas[1], weightDecay, eps, amsgrad, maximize },
-    );
+    const tensors = [
+      params, gradients.map((gradient, i) => likeLayout(gradient, params[i])), column("exp_avg"), column("exp_avg_sq"),
+      amsgrad ? column("max_exp_avg_sq") : [], steps,
+    ] as const;
+    const rates = { beta1: betas[0], beta2: betas[1], weightDecay, eps, amsgrad, maximize };
+    const lr = this.rateOf(group);
+    if (lr instanceof Tensor) torch._fusedAdamw_(...tensors, { lr, ...rates });
+    else torch._fusedAdamw_(...tensors, { lr, ...rates });
   }
 
   protected override restore(param: Tensor, key: string, value: unknown, where: string): Tensor {

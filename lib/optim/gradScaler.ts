@@ -74,15 +74,27 @@ export class GradScaler {
 
   /** Divides an optimiser's gradients by the scale in place and notes non-finite ones. `step` does it where it was not called. */
   unscale_(optimizer: AnyOptimizer): void {
-    if (!this.enabled || this.unscaled.has(optimizer)) return;
-    this.unscaled.add(optimizer);
-    this.overflowed = null;
+    if (this.unscaled.has(optimizer)) return;
+    this.unscaleGradients(optimizer);
+    this.noteUnscaled(optimizer);
+  }
+
+  /** What `unscale_` has the device do, for work that is recorded; {@link noteUnscaled} belongs to each time that it runs. */
+  unscaleGradients(optimizer: AnyOptimizer): void {
+    if (!this.enabled) return;
     torch.noGrad(() =>
       torch.scope(() => {
         const gradients = optimizer.parameters().flatMap((param) => (param.grad === null ? [] : [param.grad]));
         if (gradients.length > 0) torch._ampForeachNonFiniteCheckAndUnscale_(gradients, this.foundInf, this.inverseTensor);
       }),
     );
+  }
+
+  /** Knows from here on that this step's gradients have been unscaled. */
+  noteUnscaled(optimizer: AnyOptimizer): void {
+    if (!this.enabled) return;
+    this.unscaled.add(optimizer);
+    this.overflowed = null;
   }
 
   /**

@@ -10,6 +10,7 @@ export {
   type OptimizerStateDict,
   type ParamGroup,
   type Params,
+  type RatePlacement,
 } from "./optimizer.js";
 export {
   fineTuningRateAt,

@@ -1,6 +1,7 @@
 import * as torch from "../torch/index.js";
-import type { Tensor } from "../torch/index.js";
-import { Optimizer, type OptimizerOptions, type ParamGroup, type Params } from "./optimizer.js";
+import { Tensor } from "../torch/index.js";
+import { descend } from "./descent.js";
+import { Optimizer, type OptimizerOptions, type ParamGroup, type Params, type RatePlacement } from "./optimizer.js";
 import { requireRange } from "./options.js";
 
 /** Rates of {@link LARS}, with upstream's defaults. */
@@ -22,8 +23,8 @@ export interface LARSOptions extends OptimizerOptions {
  * @throws OptimizerOptionError for an option outside its range
  */
 export class LARS extends Optimizer<LARSOptions> {
-  constructor(params: Params<LARSOptions>, options: Partial<LARSOptions> = {}) {
-    super(params, { lr: 0, weightDecay: 0, momentum: 0.9, trustCoefficient: 0.001, ...options });
+  constructor(params: Params<LARSOptions>, options: Partial<LARSOptions> = {}, placement: RatePlacement = {}) {
+    super(params, { lr: 0, weightDecay: 0, momentum: 0.9, trustCoefficient: 0.001, ...options }, placement);
   }
 
   protected override checkOptions({ lr, weightDecay, momentum, trustCoefficient }: LARSOptions): void {
@@ -42,7 +43,7 @@ export class LARS extends Optimizer<LARSOptions> {
   }
 
   protected override update(group: ParamGroup<LARSOptions>, params: Tensor[], gradients: Tensor[]): void {
-    const { lr, weightDecay, momentum, trustCoefficient } = group;
+    const { weightDecay, momentum, trustCoefficient } = group;
     const buffers = params.map((param) => this.stateOf(param, () => ({ mu: torch.zerosLike(param) })).get("mu")!);
 
     const adapted = params.flatMap((param, i) => (param.ndim > 1 ? [i] : []));
@@ -58,7 +59,9 @@ export class LARS extends Optimizer<LARSOptions> {
     }
     torch._foreachMul_(buffers, momentum);
     torch._foreachAdd_(buffers, directions);
-    torch._foreachAdd_(params, buffers, { alpha: -lr });
+    const lr = this.rateOf(group);
+    if (lr instanceof Tensor) descend(params, buffers, lr);
+    else torch._foreachAdd_(params, buffers, { alpha: -lr });
   }
 }
 

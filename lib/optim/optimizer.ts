@@ -1,5 +1,6 @@
 import * as torch from "../torch/index.js";
 import { Tensor } from "../torch/index.js";
+import { DeviceScalar } from "./deviceScalar.js";
 import { asPython, OptimizerStateError, parseState, snakeCase, sortOptions } from "./savedState.js";
 
 /** An optimiser was given an option or a list of parameters that it cannot use. */
@@ -12,6 +13,16 @@ export interface OptimizerOptions {
   lr: number;
   /** A group's share of the scheduled learning rate, for rates that fall from layer to layer. Default 1. */
   lrScale?: number;
+}
+
+/** Where an optimiser has its learning rates. */
+export interface RatePlacement {
+  /**
+   * In the memory of the parameters' device, in float32, so that a step that was recorded as a CUDA graph reads the rate of its time. Only
+   * `setLearningRate` changes them then, and all parameters of a group need one device and float32 or a smaller type. Default false: each step
+   * gets them as numbers from JavaScript.
+   */
+  ratesOnDevice?: boolean;
 }
 
 /** Parameters that share options. */
@@ -42,8 +53,10 @@ export abstract class Optimizer<Options extends OptimizerOptions = OptimizerOpti
   protected readonly state = new Map<Tensor, ParamState>();
   /** Options of a loaded state that are not ours, by group; they are saved again. */
   readonly #foreignOptions = new Map<ParamGroup<Options>, ReadonlyMap<string, unknown>>();
+  /** Learning rates of the groups in device memory; empty where they are not there. */
+  readonly #rates = new Map<ParamGroup<Options>, DeviceScalar>();
 
-  protected constructor(params: Params<Options>, options: Options) {
+  protected constructor(params: Params<Options>, options: Options, { ratesOnDevice = false }: RatePlacement = {}) {
     const items = [...params] as (Tensor | (Partial<Options> & { params: Iterable<Tensor> }))[];
     const groups = items.every((item) => item instanceof Tensor) ? [{ params: items as Tensor[] }] : items;
     this.paramGroups = groups.map((group) => {
@@ -56,6 +69,8 @@ export abstract class Optimizer<Options extends OptimizerOptions = OptimizerOpti
     if (all.length === 0) throw new OptimizerOptionError("an optimiser needs at least one parameter, and the list is empty");
     if (new Set(all).size < all.length) throw new OptimizerOptionError("a parameter occurs twice; list each parameter once");
     for (const group of this.paramGroups) this.checkOptions(group);
+    if (!ratesOnDevice) return;
+    for (const group of this.paramGroups) this.#rates.set(group, new DeviceScalar(group.lr, group.params[0]!.device));
   }
 
   /** Throws {@link OptimizerOptionError} for an option outside its range. */
@@ -78,9 +93,10 @@ export abstract class Optimizer<Options extends OptimizerOptions = OptimizerOpti
   /** Sets the learning rate of every group, times the group's `lrScale`, as schedules do before each step. */
   setLearningRate(lr: number): void {
     for (const group of this.paramGroups) group.lr = lr * (group.lrScale ?? 1);
+    this.#writeRates();
   }
 
-  /** One update of every parameter that has a gradient. */
+  /** One update of every parameter that has a gradient. With `ratesOnDevice` it can be recorded, once each of these has been stepped. */
   step(): void {
     torch.noGrad(() =>
       torch.scope(() => {
@@ -102,6 +118,11 @@ export abstract class Optimizer<Options extends OptimizerOptions = OptimizerOpti
   /** Drops all gradients (they become `null`, which frees their memory). */
   zeroGrad(): void {
     for (const group of this.paramGroups) for (const param of group.params) param.grad = null;
+  }
+
+  /** What a step reads and writes besides parameters, gradients and rates. Other tensors after a first step and after `loadStateDict`. */
+  stateTensors(): Tensor[] {
+    return [...this.state.values()].flatMap((state) => [...state.values()]);
   }
 
   /** The state and options in PyTorch's layout. Tensors are the optimiser's own, not copies: the next step changes them. */
@@ -177,15 +198,31 @@ export abstract class Optimizer<Options extends OptimizerOptions = OptimizerOpti
       Object.assign(group, options[g].known);
       this.#foreignOptions.set(group, options[g].foreign);
     });
+    this.#writeRates();
   }
 
   /** Frees the state; the parameters belong to their module and stay. */
   dispose(): void {
     this.disposeState();
+    for (const rate of this.#rates.values()) rate[Symbol.dispose]();
   }
 
   [Symbol.dispose](): void {
     this.dispose();
+  }
+
+  /** A group's learning rate as kernels are to take it: a number, or a tensor [] in device memory. */
+  protected rateOf(group: ParamGroup<Options>): number | Tensor {
+    const rate = this.#rates.get(group);
+    if (rate === undefined) return group.lr;
+    if (rate.value !== group.lr) {
+      throw new OptimizerOptionError(`a group's lr is ${group.lr}, and on the device it is ${rate.value}; with ratesOnDevice it is set by setLearningRate`);
+    }
+    return rate.tensor;
+  }
+
+  #writeRates(): void {
+    for (const [group, rate] of this.#rates) rate.set(group.lr);
   }
 
   /** State of a parameter, made by `create` at its first step. */

@@ -8,9 +8,6 @@ export function argumentBuffer(): Float64Array {
   return buffer;
 }
 
-export function argumentCapacity(): number {
-  return buffer.length;
-}
 
 /** Makes room for at least `length` numbers; what was written stays. */
 export function growArgumentBuffer(length: number): Float64Array {

@@ -1,6 +1,6 @@
 import { native } from "../native.js";
 import { nearestNames } from "../nearestNames.js";
-import { beginArguments, codecFor, encodedStrings, encodeDefault, isComplex, type Codec } from "./encode.js";
+import { beginArguments, callEncoded, codecFor, encodeDefault, encodeTensor, isComplex, type Codec } from "./encode.js";
 import { TorchError } from "./errors.js";
 import { Generator } from "./random.js";
 import { camelCase, orderOverloads, parseSchema, type Schema, type SchemaArgument } from "./schema.js";
@@ -13,6 +13,8 @@ type Keywords = Readonly<Record<string, unknown>>;
 
 interface BoundArgument extends SchemaArgument {
   readonly codec: Codec;
+  /** Whether it takes a tensor, not a list of them. */
+  readonly isTensor: boolean;
 }
 
 /** What a call gives for the argument at `index`: by its place among the first `count`, else by name; undefined where it gives nothing. */
@@ -26,7 +28,6 @@ function argumentValue(
 /** One overload: its arguments are checked and written by the schema's types, then libtorch is called. */
 class Overload {
   private readonly positional: number;
-  private readonly returnsTensor: boolean;
   private readonly aliasOf: number;
 
   private constructor(
@@ -37,7 +38,6 @@ class Overload {
     const firstKeyword = schema.arguments.findIndex((argument) => argument.kwargOnly);
     this.positional = firstKeyword < 0 ? schema.arguments.length : firstKeyword;
     const only = schema.returns.length === 1 ? schema.returns[0] : undefined;
-    this.returnsTensor = only !== undefined && only.type.base === "Tensor" && only.type.list === null;
     this.aliasOf = only?.aliasOf ?? -1;
   }
 
@@ -49,8 +49,9 @@ class Overload {
     const bound: BoundArgument[] = [];
     for (const argument of schema.arguments) {
       const codec = codecFor(argument.type);
-      if (codec) bound.push({ ...argument, codec });
-      else if (argument.hasDefault) bound.push({ ...argument, codec: nothing });
+      const isTensor = argument.type.base === "Tensor" && argument.type.list === null;
+      if (codec) bound.push({ ...argument, codec, isTensor });
+      else if (argument.hasDefault) bound.push({ ...argument, codec: nothing, isTensor });
       else return null;
     }
     return new Overload(schema, found.id, bound);
@@ -86,24 +87,26 @@ class Overload {
   invoke(args: readonly unknown[], count: number, keywords: Keywords | undefined): unknown {
     const declared = this.declared;
     const name = this.schema.name;
+    const given = keywords === undefined ? count : declared.length;
     beginArguments();
-    for (let i = 0; i < declared.length; i++) {
+    for (let i = 0; i < given; i++) {
       const argument = declared[i] as BoundArgument;
       const value = argumentValue(argument, i, args, count, keywords);
       if (value === undefined) encodeDefault();
+      else if (argument.isTensor && value instanceof Tensor) encodeTensor(value, name); // most arguments: no search for the codec's code
       else argument.codec.encode(value, name);
     }
-    let result: unknown;
+    let result: number | unknown[];
     try {
-      result = native.call(this.id, encodedStrings());
+      result = callEncoded(this.id, given);
     } catch (error) {
       throw new TorchError(`${this.schema.fullName}: ${(error as Error).message}\n  called as ${this.describeCall(args, count, keywords)}`);
     }
     if (this.aliasOf >= 0) {
       return argumentValue(declared[this.aliasOf] as BoundArgument, this.aliasOf, args, count, keywords);
     }
-    if (this.returnsTensor) return (result as number) < 0 ? null : new Tensor(result as number);
-    return this.unpack(result as unknown[], args, count, keywords);
+    if (typeof result === "number") return result < 0 ? null : new Tensor(result);
+    return this.unpack(result, args, count, keywords);
   }
 
   private unpack(results: readonly unknown[], args: readonly unknown[], count: number, keywords: Keywords | undefined): unknown {
@@ -175,6 +178,9 @@ function isKeywords(value: unknown): value is Keywords {
 class Operator {
   private readonly overloads: readonly Overload[];
   private readonly byKinds = new Map<number, Overload>();
+  // The last of them: most operators are always called alike.
+  private lastKinds = 0;
+  private lastOverload: Overload | null = null;
 
   constructor(private readonly name: string) {
     const names = overloadTable()[name];
@@ -188,7 +194,7 @@ class Operator {
     let keywords: Keywords | undefined;
     if (count > 0) {
       const last = args[count - 1];
-      if (isKeywords(last)) {
+      if (!(last instanceof Tensor) && isKeywords(last)) {
         keywords = last;
         count--;
       }
@@ -204,15 +210,20 @@ class Operator {
         key = key * 16 + kind;
       }
       if (key !== 0) {
-        let overload = this.byKinds.get(key);
-        if (overload === undefined) {
-          overload = this.select(args, count, undefined);
-          this.byKinds.set(key, overload);
+        if (key !== this.lastKinds) {
+          this.lastOverload = this.ofKinds(key, args, count);
+          this.lastKinds = key;
         }
-        return overload.invoke(args, count, undefined);
+        return this.lastOverload!.invoke(args, count, undefined);
       }
     }
     return this.select(args, count, keywords).invoke(args, count, keywords);
+  }
+
+  private ofKinds(key: number, args: readonly unknown[], count: number): Overload {
+    let overload = this.byKinds.get(key);
+    if (overload === undefined) this.byKinds.set(key, (overload = this.select(args, count, undefined)));
+    return overload;
   }
 
   private select(args: readonly unknown[], count: number, keywords: Keywords | undefined): Overload {

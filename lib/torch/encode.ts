@@ -1,3 +1,4 @@
+import { native } from "../native.js";
 import { argumentBuffer, growArgumentBuffer } from "./argumentBuffer.js";
 import { dtypeCode, isDType, layoutCode, layouts, memoryFormatCode, memoryFormats } from "./dtype.js";
 import { isDevice, parseDevice } from "./device.js";
@@ -12,19 +13,36 @@ const Tag = {
   optionalTensors: 11, bigint: 12, device: 13, generator: 14, scalars: 15, complex: 16, strings: 17,
 } as const;
 
+/** Before the arguments: the operator and how many arguments are given. After the call, the first is the slot of what it returns. */
+const HEAD = 2;
+
+const { call } = native; // once: an object of so many functions is a slow dictionary
+
 let buffer = argumentBuffer();
-let cursor = 0;
-let strings: string[] | undefined;
+let cursor = HEAD;
+let strings: string[] | undefined; // those of the call being written, which do not fit into the buffer
 
 /** Starts the arguments of a call. */
 export function beginArguments(): void {
-  cursor = 0;
+  cursor = HEAD;
   strings = undefined;
 }
 
-/** Strings of the call being written, which do not fit into the buffer; undefined when there are none. */
-export function encodedStrings(): string[] | undefined {
-  return strings;
+/**
+ * Calls libtorch with the arguments that were written; those after the first `given` have the schema's defaults.
+ *
+ * @returns the slot of the one tensor that comes back, of no meaning where that is an argument; or an array of what comes back
+ */
+export function callEncoded(operator: number, given: number): number | unknown[] {
+  buffer[0] = operator;
+  buffer[1] = given;
+  const results = strings === undefined ? call() : call(strings);
+  return results === undefined ? (buffer[0] as number) : results;
+}
+
+/** Writes a tensor argument. `operator` is for the message where it is disposed of. */
+export function encodeTensor(value: Tensor, operator: string): void {
+  write2(Tag.tensor, slotOf(value, operator));
 }
 
 function reserve(count: number): void {
@@ -86,7 +104,7 @@ function writeString(value: string): number {
 
 const tensor: Codec = {
   accepts: (value) => value instanceof Tensor,
-  encode: (value, operator) => write2(Tag.tensor, slotOf(value as Tensor, operator)),
+  encode: (value, operator) => encodeTensor(value as Tensor, operator),
 };
 const int: Codec = { accepts: isInt, encode: (value) => writeInt(value as number | bigint) };
 const float: Codec = { accepts: isNumber, encode: (value) => write2(Tag.double, value as number) };
@@ -140,21 +158,29 @@ const scalarCodecs: Readonly<Record<string, Codec>> = {
   MemoryFormat: memoryFormat, Device: device, Generator: generator,
 };
 
-function writeNumbers(tag: number, values: readonly number[]): void {
-  reserve(values.length + 2);
+/** Starts a list, whose elements follow, a number each. */
+function writeList(tag: number, length: number): void {
+  reserve(length + 2);
   buffer[cursor++] = tag;
-  buffer[cursor++] = values.length;
-  for (let i = 0; i < values.length; i++) buffer[cursor++] = values[i] as number;
+  buffer[cursor++] = length;
 }
 
 type ListWriter = (values: readonly unknown[], operator: string) => void;
 
+/** A writer of lists whose elements are a number each, as `toNumber` makes it. */
+function numbers(tag: number, toNumber: (value: unknown, operator: string) => number): ListWriter {
+  return (values, operator) => {
+    writeList(tag, values.length);
+    for (let i = 0; i < values.length; i++) buffer[cursor++] = toNumber(values[i], operator);
+  };
+}
+
 const listWriters: Readonly<Record<string, ListWriter>> = {
-  Tensor: (values, operator) => writeNumbers(Tag.tensors, values.map((value) => slotOf(value as Tensor, operator))),
-  int: (values) => writeNumbers(Tag.ints, values.map(Number)),
-  float: (values) => writeNumbers(Tag.doubles, values as number[]),
-  bool: (values) => writeNumbers(Tag.bools, values.map(Number)),
-  str: (values) => writeNumbers(Tag.strings, values.map((value) => writeString(value as string))),
+  Tensor: numbers(Tag.tensors, (value, operator) => slotOf(value as Tensor, operator)),
+  int: numbers(Tag.ints, Number),
+  float: numbers(Tag.doubles, Number),
+  bool: numbers(Tag.bools, Number),
+  str: numbers(Tag.strings, (value) => writeString(value as string)),
   Scalar: (values) => {
     reserve(values.length * 3 + 2);
     buffer[cursor++] = Tag.scalars;
@@ -162,8 +188,7 @@ const listWriters: Readonly<Record<string, ListWriter>> = {
     for (const value of values) scalar.encode(value, "");
   },
 };
-const optionalTensors: ListWriter = (values, operator) =>
-  writeNumbers(Tag.optionalTensors, values.map((value) => (value === null ? -1 : slotOf(value as Tensor, operator))));
+const optionalTensors = numbers(Tag.optionalTensors, (value, operator) => (value === null ? -1 : slotOf(value as Tensor, operator)));
 
 function listCodec(element: Codec, write: ListWriter, size: number | null, elementOptional: boolean): Codec {
   const fits = (value: unknown): boolean => (elementOptional && value === null) || element.accepts(value);

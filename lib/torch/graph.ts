@@ -30,7 +30,8 @@ export function recordingStream(device: string): Stream {
  * Records what `fn` gives a GPU as a CUDA graph; nothing runs before `replay`. Each replay reads and writes the memory that was used while
  * recording: inputs are tensors that the caller writes before, results those that `fn` returns. Memory that `fn` takes stays with the graph.
  * Numbers of JavaScript are recorded as they are; what changes from one replay to the next is a tensor. JavaScript inside `fn` runs once,
- * here. The default random generator goes on at each replay as if the work were new.
+ * here. Random kernels take from the device's default generator at each replay, as if they were
+ * launched then, and it goes on from there.
  *
  * `fn` may not wait for the device, nor read a value from it, nor copy between it and memory that is not pinned. It should have run in
  * {@link recordingStream} before, as libraries set themselves up at their first call.

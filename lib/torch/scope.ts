@@ -1,5 +1,5 @@
 import { native } from "../native.js";
-import { argumentCapacity, argumentBuffer } from "./argumentBuffer.js";
+import { argumentBuffer } from "./argumentBuffer.js";
 import { refusePromise } from "./synchronous.js";
 import { Tensor } from "./tensor.js";
 
@@ -43,7 +43,7 @@ export class Scope {
     this.#closed = true;
     const tensors = this.#tensors;
     this.#tensors = [];
-    release(tensors.filter((tensor) => tensor.owner === this));
+    release(tensors, this);
   }
 
   [Symbol.dispose](): void {
@@ -112,18 +112,27 @@ function moveOut(value: unknown, from: Scope, to: Scope | null, depth: number): 
   }
 }
 
-/** Frees tensors' slots at once; those already freed are passed over. */
-export function release(tensors: readonly Tensor[]): void {
+/**
+ * Frees tensors' slots, and those of their gradients' handles, at once; those already freed are passed over.
+ *
+ * @param owner if given, tensors that belong elsewhere are passed over, too
+ */
+export function release(tensors: readonly Tensor[], owner?: Scope): void {
+  const slots = argumentBuffer();
   let count = 0;
-  const flush = (): void => {
-    if (count > 0) native.free(count);
-    count = 0;
-  };
   for (const tensor of tensors) {
-    for (const slot of tensor.takeSlots()) {
-      if (count === argumentCapacity()) flush();
-      argumentBuffer()[count++] = slot;
+    if (owner !== undefined && tensor.owner !== owner) continue;
+    for (let handle: Tensor | null = tensor; handle !== null && handle.slot >= 0;) {
+      if (count === slots.length) {
+        native.free(count);
+        count = 0;
+      }
+      slots[count++] = handle.slot;
+      handle.slot = -1;
+      const gradient: Tensor | null = handle.gradHandle;
+      handle.gradHandle = null;
+      handle = gradient;
     }
   }
-  flush();
+  if (count > 0) native.free(count);
 }

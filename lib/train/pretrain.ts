@@ -4,7 +4,6 @@ import { createMoCo, type MoCo } from "../moco/index.js";
 import { GradScaler, learningRateAt, momentumAt } from "../optim/index.js";
 import type { EndEntry, KnnEntry, RunEntry, StepEntry } from "../report/index.js";
 import * as torch from "../torch/index.js";
-import { chunkedLoading, computingType, createForwardBackward } from "./forwardBackward.js";
 import type { Position } from "./runs/checkpointFiles.js";
 import { beginWith, readEncoder } from "./initialWeights.js";
 import { chooseKernels } from "./kernels.js";
@@ -18,6 +17,7 @@ import { RunRecorder } from "./runs/runRecorder.js";
 import { SavedTraining, type RunFacts, type Trainee } from "./runs/trainingState.js";
 import { untilAborted } from "./runs/untilAborted.js";
 import { StepWatch } from "./stability/stepWatch.js";
+import { chunkedLoading, computingType, createTrainingStep } from "./trainingStep.js";
 
 /** What a caller hears, and can say, while the training runs. */
 export interface PretrainHooks {
@@ -120,8 +120,9 @@ export async function pretrain(options: PretrainOptions, hooks: PretrainHooks = 
     });
     ranks.begin(facts, loader.bad);
     ranks.join(trainee); // all have what the first one has
-    using forwardBackward = createForwardBackward(moco, scaler, recipe, {
-      averaging: ranks, shouldStop: () => ranks.any(hooks.signal?.aborted === true), watch, onWarning: hooks.onWarning,
+    using trainingStep = createTrainingStep(trainee, recipe, {
+      watch, averaging: ranks, onWarning: hooks.onWarning, shouldStop: () => ranks.any(hooks.signal?.aborted === true),
+      agree: (numbers) => ranks.agree(numbers, loader.bad), // the same numbers on all ranks, so the same verdict
     });
 
     if (start.epoch >= epochs) hooks.onWarning?.(`nothing is left to do: ${start.epoch} of ${epochs} epochs are done; ask for more epochs`);
@@ -144,23 +145,17 @@ export async function pretrain(options: PretrainOptions, hooks: PretrainHooks = 
         using computing = torch.openScope(); // a scope that spans an await
         watch.begin(place.step);
         ranks.beginStep(place.step);
-        const output = await forwardBackward.run(batch.views, m, computing); // moves the momentum encoder towards the base encoder
-        if (output === null) {
+        // The momentum encoder moves towards the base encoder; then loss, gradients and what is to be known about them.
+        const found = await trainingStep.compute(batch.views, m, computing);
+        if (found === null) {
           stop = "interrupted"; // in the middle of a step in chunks, which is then as if it had not begun
           await recorder.save({ epoch, step }, ranks.bad(loader.bad));
           break training;
         }
-        const found = computing.run(() => {
-          scaler.unscale_(optimizer);
-          return watch.look(output, (numbers) => ranks.agree(numbers, loader.bad)); // the same numbers on all ranks, so the same verdict
-        });
         await found.arrive(); // a GPU computes meanwhile, and this thread sees to the next batches
         const verdict = await watch.judge(found, { ...place, momentum: m, batch, bad: ranks.bad(loader.bad) }); // throws before a weight is touched
         computing.run(() => {
-          if (verdict.action === undefined) {
-            scaler.step(optimizer);
-            scaler.update();
-          }
+          if (verdict.action === undefined) trainingStep.update();
           optimizer.zeroGrad(); // here, so that the next forward pass has their memory
         });
         computing.close();

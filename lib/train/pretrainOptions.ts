@@ -6,6 +6,7 @@ import type { Module } from "../nn/index.js";
 import { AdamW, LARS, scaledLearningRate, type Optimizer } from "../optim/index.js";
 import type { Tensor } from "../torch/index.js";
 import { coresOfRank, deviceOfRank, requireDivisible } from "./ranks/share.js";
+import { ratesOnDevice } from "./graphs/ratesOnDevice.js";
 import { graphChoices, requireRecordable, type CudaGraph } from "./graphs/stepRecorder.js";
 import type { Position } from "./runs/checkpointFiles.js";
 import { resolveLogging } from "./runs/logging.js";
@@ -98,8 +99,8 @@ export interface PretrainOptions extends TrainingOptions {
    */
   deterministic?: boolean;
   /**
-   * Launch forward and backward pass of a step as one CUDA graph, recorded after three steps: the same numbers in less time where a step has
-   * few images. `"auto"`: where the steps can be recorded, which takes one GPU and no `microBatch`; `"on"`: an error where they cannot.
+   * Launch a step as two CUDA graphs, of all up to the gradients and of the optimiser's update, recorded after a few steps: the same numbers in
+   * less time where a step has few images. `"auto"`: where the steps can be recorded, which takes one GPU and no `microBatch`; `"on"`: an error where they cannot.
    * Default `"off"`.
    */
   cudaGraph?: CudaGraph;
@@ -285,9 +286,11 @@ export function trainingFacts(recipe: Recipe, encoder: Encoder): Record<string, 
 }
 
 /** The optimiser that a recipe asks for. It gets all parameters, frozen ones too: their places number its saved state. */
-export function createOptimizer(parameters: Tensor[], { optimizer, lr, weightDecay, momentum, betas }: Recipe): Optimizer {
-  if (optimizer === "adamw") return new AdamW(parameters, { lr, weightDecay, betas });
-  return new LARS(parameters, { lr, weightDecay, momentum });
+export function createOptimizer(parameters: Tensor[], recipe: Recipe): Optimizer {
+  const { optimizer, lr, weightDecay, momentum, betas } = recipe;
+  const placement = { ratesOnDevice: ratesOnDevice(recipe) };
+  if (optimizer === "adamw") return new AdamW(parameters, { lr, weightDecay, betas }, placement);
+  return new LARS(parameters, { lr, weightDecay, momentum }, placement);
 }
 
 /** Whether a checkpoint is due at a position. */

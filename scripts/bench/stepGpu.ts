@@ -28,7 +28,7 @@ export interface Trial {
 }
 const ON_GPU = { device: "cuda:0", imageSize: 224, mlp: 4096, secondsAtOnce: 0.4 };
 
-const WARMUP = 5; // three steps as they are, one that is recorded, one that is a launch
+const WARMUP = 8; // three steps as they are, three with a recorded first part, one whose second is recorded, one of launches
 /** The batch at which ours is measured in other precisions too, and a step's parts are timed. */
 const COMPARED = 256;
 /** How long `torch.compile` may search for kernels, in seconds. */
@@ -38,7 +38,7 @@ const SETUP_SECONDS = 240;
 const CHECKED = ["ours", "oursGraph", "tuned", "upstream", "compiled"] as const;
 
 const MEANINGS = {
-  GraphOverEager: "x our own images/s launched kernel by kernel, as one CUDA graph",
+  GraphOverEager: "x our own images/s launched kernel by kernel, as CUDA graphs",
   OverUpstream: "x upstream's images/s (its classes, float16)",
   OverTuned: "x the images/s of the same recipe written for speed in PyTorch, in our precision, eager",
   OverCompiled: "x the same with torch.compile, max-autotune",
@@ -52,7 +52,7 @@ const MEANINGS = {
 
 /**
  * A whole training step on one GPU, with synthetic views of 224 pixels: ours, in bfloat16 for ViTs and float16 where there is batch
- * normalisation over images (the other precision and deterministic kernels beside it), kernel by kernel and as a CUDA graph, against upstream as
+ * normalisation over images (the other precision and deterministic kernels beside it), kernel by kernel and as CUDA graphs, against upstream as
  * its training loop runs it, and against the same recipe written for speed in PyTorch, eager and, after all of that, compiled. A row's sides take
  * turns, on the same libtorch. Each row is kept as it is measured, in `dir`, and is not measured again: the benchmark may be done in parts.
  */

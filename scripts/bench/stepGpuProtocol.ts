@@ -20,7 +20,7 @@ export interface GpuSetup {
   precision: Precision;
   /** Ours only. */
   deterministic: boolean;
-  /** Ours only: forward and backward pass as one CUDA graph, as `pretrain` has it with `cudaGraph`. */
+  /** Ours only: a step as CUDA graphs, as `pretrain` has it with `cudaGraph`. */
   graph: boolean;
   /** Ours only. */
   flags: BackendFlags;

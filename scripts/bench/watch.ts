@@ -86,7 +86,7 @@ async function measure({ arch, batch }: Setup, rounds: number): Promise<Measured
       moco.observer = watched ? watch.observer : null;
       const output = moco.forward(...views, 0.99);
       output.backward();
-      const found = guard.judge(guard.look(output, watched ? watch.reader.numbers(number) : []), { step: number, epoch: 0, stepInEpoch: 0, lr: 1e-4 });
+      const found = guard.judge(guard.look(output, watched ? [...watch.reader.contrast(), ...watch.reader.distance(number)] : []), { step: number, epoch: 0, stepInEpoch: 0, lr: 1e-4 });
       if (watched) watch.judge(found);
       number++;
       optimizer.step();
@@ -139,7 +139,7 @@ class Watching {
       const plain = (): void => torch.scope(() => void guard.judge(guard.look(output), place));
       const watched = (number: number) => (): void => torch.scope(() => {
         for (let term = 0; term < 2; term++) this.observer!(contrast);
-        this.judge(guard.judge(guard.look(output, reader.numbers(number)), place));
+        this.judge(guard.judge(guard.look(output, [...reader.contrast(), ...reader.distance(number)]), place));
       });
       const [without, withSignals, withDistance] = interleaved([plain, watched(1), watched(0)]) as [number, number, number];
       const [remembering] = interleaved([() => guard.remember()]) as [number];

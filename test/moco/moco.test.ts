@@ -115,6 +115,40 @@ describe("momentum update", () => {
       expect(momentum[1].bytes()).toEqual(base[1].bytes());
     });
   });
+
+  test("with the momentum on the device as with a number, and equal parameters stay equal to the bit", () => {
+    torch.scope(() => {
+      // The third one's memory is in another order than its dimensions, as that of a convolution's weights is.
+      const base = [torch.randn([50]), torch.randn([50]), torch.randn([4, 2, 2, 3]).permute([0, 3, 1, 2]), torch.tensor([0, -0, 1e-40])];
+      const [number, device] = [0, 1].map(() => [torch.zeros([50]), base[1].clone(), torch.zerosLike(base[2]), base[3].clone()]);
+      const share = torch.zeros([], { dtype: "float32" });
+      for (let step = 0; step < 100; step++) {
+        const momentum = 0.99 + step / 10_000;
+        updateMomentumParameters(number, base, momentum);
+        updateMomentumParameters(device, base, share.fill_(1 - momentum));
+      }
+      for (const i of [0, 2]) expect(relativeL2(numbers(device[i]), numbers(number[i]))).toBeLessThan(1e-6);
+      for (const i of [1, 3]) expect(device[i].bytes()).toEqual(base[i].bytes());
+      updateMomentumParameters(device, base, share.fill_(0));
+      expect(numbers(device[0])).not.toEqual(numbers(base[0]));
+    });
+  });
+
+  test("a network that keeps its momentum on the device moves as one that does not", () => {
+    const [plain, kept] = [0, 1].map(() => {
+      torch.manualSeed(2);
+      return tinyMoCo({ stopGradConv1: true });
+    });
+    kept.keepMomentumOnDevice();
+    for (const each of [plain, kept]) {
+      torch.noGrad(() => each.baseEncoder.parameters().filter(({ requiresGrad }) => requiresGrad).forEach((parameter) => parameter.add_(1)));
+      for (const momentum of [0.9, 0.5, 1, 0.99]) each.updateMomentumEncoder(momentum);
+    }
+    const [a, b] = [plain, kept].map(({ momentumEncoder }) => momentumEncoder.parameters().flatMap((parameter) => [...numbers(parameter)]));
+    expect(relativeL2(b, a)).toBeLessThan(1e-6);
+    expect(b).not.toEqual(kept.baseEncoder.parameters().flatMap((parameter) => [...numbers(parameter)]));
+    [plain, kept].forEach((each) => each.dispose());
+  });
 });
 
 describe("MoCo", () => {

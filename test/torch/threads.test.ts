@@ -36,6 +36,17 @@ test("several worker threads at once, each with its own tensors", async () => {
   expect(JSON.parse(out)).toEqual([[1, 1, 1], 4, 2]);
 }, 60_000);
 
+test("workers alone, one after the other, where the main thread has loaded nothing", async () => {
+  const { stdout } = await run(process.execPath, ["--input-type=module", "-e", `${worker}
+    for (let i = 0; i < 2; i++) {
+      const thread = new Worker(code, { eval: true });
+      console.log(await answer(thread));
+      await thread.terminate();
+    }
+  `], { cwd });
+  expect(stdout.trim()).toBe("1\n1");
+}, 60_000);
+
 test("a worker that is ended in the middle of its work takes nothing with it", async () => {
   const out = await program(`${worker}
     const thread = new Worker(code.replace("200", "1e9"), { eval: true });

@@ -42,7 +42,7 @@ export class ViewBuffers {
     const usable = !this.#closed && this.#free.length < this.most && views.every((view) => this.#isUnused(view));
     if (!usable) return views.forEach((view) => view.dispose());
     // Objects that somebody may still hold must not show the next batch.
-    this.#free.push(views.map((view) => keep(new Tensor(view.takeSlots()[0]!))));
+    this.#free.push(views.map((view) => keep(view.moveHandle())));
   }
 
   // A graph, a view or another thread may still hold the memory: then it is theirs.

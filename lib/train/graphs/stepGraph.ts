@@ -1,130 +1,89 @@
-import * as torch from "../../torch/index.js";
-import type { RecordedGraph, Tensor } from "../../torch/index.js";
+import type { Optimizer } from "../../optim/index.js";
+import type { Tensor } from "../../torch/index.js";
 import type { StepRecorder } from "./stepRecorder.js";
-
-/** Steps that run as usual before one is recorded: libraries choose kernels and take their workspaces at the first ones. */
-export const WARM_UP_STEPS = 3;
-
-/** The device work of a step: reads the inputs, leaves gradients in the parameters, returns what is read later. */
-export type StepWork = (inputs: readonly Tensor[]) => readonly Tensor[];
+import { WorkGraph, type StepWork } from "./workGraph.js";
 
 export interface StepGraphOptions {
   /** Null: every step runs as it is. */
   recorder: StepRecorder | null;
-  /** The recording failed, for this reason; training goes on without. */
-  onFallback?: (reason: string) => void;
-}
-
-interface Recorded {
-  /** Where the work reads its inputs. */
-  inputs: readonly Tensor[];
-  /** Its outputs: what the work returned, and the gradients. */
-  graph: RecordedGraph;
-  /** The parameters that got a gradient. */
-  learned: readonly Tensor[];
+  /** A part of the step could not be recorded, for this reason, and runs as it is from then on. */
+  onFallback?: (part: "step" | "update", reason: string) => void;
 }
 
 /**
- * Runs the device work of training steps, from the forward pass to the gradients, as one CUDA graph: a single launch in place of thousands,
- * which is what a step of few images spends most of its time on.
+ * Launches a training step as two CUDA graphs: all that gives gradients and what is to be known about them, and, once that was judged here, the
+ * optimiser's update. A step that is not finite, or is to be skipped, stops between the two, before a weight is touched, as it does without graphs.
  *
- * The first steps run as usual; then one is recorded, for the shapes that its inputs have, and from there on each step copies its inputs to
- * where the recorded ones lay and launches. Inputs of other shapes run as usual, and are recorded in turn when they stay. The kernels are
- * the same, in the same order, on the same numbers, so the results are, too.
+ * The update is recorded some steps after the other part, as it reads the gradients in that one's memory. It is recorded anew with it, and when the
+ * optimiser has other tensors than then, as after a rollback to its very beginning.
  *
- * What changes from step to step outside of the inputs must be a tensor, as the loss scale is, or stay outside: the momentum update comes
- * before, the optimiser's step after. Both are few launches, and a step that is not finite, or is to be skipped, then stops before a weight is
- * touched, as without a graph. The work's JavaScript runs only where the step is not a launch: what it learns, it returns.
+ * Our own networks draw no random numbers in a step; an encoder that does draws in each launch what it would have drawn kernel by kernel.
  */
-export class StepGraph {
-  readonly #parameters: readonly Tensor[];
-  readonly #onFallback: (reason: string) => void;
-  #recorder: StepRecorder | null;
-  /** Shapes that the steps have had of late. */
-  #shapes = "";
-  #stepsOfShapes = 0;
-  #recorded: Recorded | null = null;
+export class StepGraph implements Disposable {
+  readonly #learning: readonly Tensor[];
+  readonly #compute: WorkGraph;
+  readonly #update: WorkGraph;
+  /** The parameters that got a gradient. */
+  #learned: readonly Tensor[] = [];
 
-  /** @param parameters those that may get a gradient */
-  constructor(parameters: readonly Tensor[], { recorder, onFallback = () => undefined }: StepGraphOptions) {
-    this.#parameters = parameters.filter((parameter) => parameter.requiresGrad);
-    this.#recorder = recorder;
-    this.#onFallback = onFallback;
+  /** @param optimizer with its rates on the device */
+  constructor(private readonly optimizer: Pick<Optimizer, "parameters" | "stateTensors">, { recorder, onFallback }: StepGraphOptions) {
+    this.#learning = optimizer.parameters().filter(({ requiresGrad }) => requiresGrad);
+    this.#compute = new WorkGraph(recorder, (reason) => onFallback?.("step", reason));
+    this.#update = new WorkGraph(recorder, (reason) => onFallback?.("update", reason));
   }
 
-  /** Whether the next step of the same shapes is one launch. */
-  get isRecorded(): boolean {
-    return this.#recorded !== null;
+  /** Which parts of the next step are launches, if its inputs have the same shapes. */
+  get recorded(): { compute: boolean; update: boolean } {
+    return { compute: this.#compute.recording !== null, update: this.#update.recording !== null };
   }
 
   /**
-   * Does a step's work, whichever way; gradients are set then, and the caller sets them to null before the next step.
+   * Does the work that leaves gradients in the parameters, whichever way; the caller sets them to null before the next step.
    *
    * @returns what the work returns, valid until the next step
    */
-  run(inputs: readonly Tensor[], work: StepWork): readonly Tensor[] {
-    if (this.#recorder === null) return work(inputs);
-    const shapes = inputs.map(({ shape, strides, dtype, device }) => `${dtype}[${shape}][${strides}]@${device}`).join();
-    if (shapes !== this.#shapes) this.invalidate();
-    this.#shapes = shapes;
-    if (this.#recorded !== null) return this.#launch(inputs, this.#recorded);
-    if (this.#stepsOfShapes++ < WARM_UP_STEPS) return this.#recorder.prepare(() => work(inputs));
-    try {
-      this.#recorded = this.#record(inputs, work, this.#recorder);
-    } catch (error) {
-      this.#recorder = null;
-      for (const parameter of this.#parameters) parameter.grad = null;
-      this.#onFallback((error as Error).message.split("\n").join(" "));
-      return work(inputs);
-    }
-    return this.#launch(inputs, this.#recorded);
+  compute(inputs: readonly Tensor[], work: StepWork): readonly Tensor[] {
+    if (this.#compute.isOff) return work(inputs);
+    const shapes = inputs.map(({ shape, strides, dtype, device }) => `${dtype}[${shape}][${strides}]@${device}`);
+    const found = this.#compute.run(shapes, inputs, (given) => {
+      // Gradients that are not there are written by each launch; others would be added to.
+      this.#dropGradients();
+      const results = work(given);
+      this.#learned = this.#learning.filter(({ grad }) => grad !== null);
+      // Further handles of the gradients, which stay when those of the parameters go.
+      return [...results, ...this.#learned.map(({ grad }) => grad!.detach())];
+    });
+    const results = found.slice(0, found.length - this.#learned.length);
+    this.#learned.forEach((parameter, i) => (parameter.grad = found[results.length + i]!));
+    return results.map((each) => each.detach());
   }
 
-  /** Forgets the recording. */
+  /** Does the work that changes the parameters by their gradients. It may change gradients in place, or leave the work of a step out altogether. */
+  update(work: () => void): void {
+    const recordable = (): [] => {
+      work();
+      return [];
+    };
+    const { recording } = this.#compute;
+    if (recording === null) {
+      this.#update.invalidate(); // it reads gradients where they no longer are
+      this.#update.runAsItIs([], recordable);
+    } else this.#update.run([recording, ...this.optimizer.stateTensors()], [], recordable);
+  }
+
+  /** Forgets the recordings, as for a network that has other tensors. */
   invalidate(): void {
-    this.#stepsOfShapes = 0;
-    if (this.#recorded === null) return;
-    const { inputs, graph } = this.#recorded;
-    this.#recorded = null;
-    for (const parameter of this.#parameters) parameter.grad = null; // it lies in the graph's memory
-    graph.dispose();
-    inputs.forEach((input) => input.dispose());
-  }
-
-  dispose(): void {
-    this.invalidate();
+    this.#update.invalidate();
+    if (this.#compute.recording !== null) this.#dropGradients(); // they lie in the graph's memory
+    this.#compute.invalidate();
   }
 
   [Symbol.dispose](): void {
-    this.dispose();
+    this.invalidate();
   }
 
-  #record(inputs: readonly Tensor[], work: StepWork, recorder: StepRecorder): Recorded {
-    // Not in the graph's own memory, where kernels of the graph might write before these are read.
-    const fixed = torch.noGrad(() => inputs.map((input) => torch.keep(input.clone())));
-    let learned: readonly Tensor[] = [];
-    try {
-      const graph = recorder.record(() => {
-        // Gradients that were not there are written by each launch; others would be added to.
-        for (const parameter of this.#parameters) parameter.grad = null;
-        const found = work(fixed);
-        learned = this.#parameters.filter(({ grad }) => grad !== null);
-        // Further handles of the gradients, which stay when those of the parameters go.
-        return [...found.map((each) => each.detach()), ...learned.map(({ grad }) => grad!.detach())];
-      });
-      return { inputs: fixed, graph, learned };
-    } catch (error) {
-      fixed.forEach((input) => input.dispose());
-      throw error;
-    }
-  }
-
-  #launch(inputs: readonly Tensor[], { inputs: fixed, graph, learned }: Recorded): readonly Tensor[] {
-    torch.noGrad(() => fixed.forEach((input, i) => input.copy_(inputs[i]!)));
-    graph.replay();
-    const found = graph.outputs.slice(0, graph.outputs.length - learned.length);
-    const gradients = graph.outputs.slice(found.length);
-    learned.forEach((parameter, i) => (parameter.grad = gradients[i]!));
-    return found.map((each) => each.detach());
+  #dropGradients(): void {
+    for (const parameter of this.#learning) parameter.grad = null;
   }
 }

@@ -1,6 +1,7 @@
 import * as torch from "../../torch/index.js";
 import type { RecordedGraph, Tensor } from "../../torch/index.js";
 import { OptionError } from "../options.js";
+import { ratesOnDevice } from "./ratesOnDevice.js";
 
 /** When steps are recorded as CUDA graphs. */
 export const graphChoices = ["auto", "on", "off"] as const;
@@ -18,13 +19,15 @@ export interface StepRecorder {
 export interface Recordable {
   cudaGraph: CudaGraph;
   device: string;
+  precision: string;
   worldSize: number;
   microBatch: number | null;
 }
 
 /** Why a training's steps cannot be recorded, and what would change that; null where they can. */
-function obstacle({ device, worldSize, microBatch }: Recordable): string | null {
+function obstacle({ device, precision, worldSize, microBatch }: Recordable): string | null {
   if (!device.startsWith("cuda")) return `the device is ${device}, and only a GPU has graphs; leave it out`;
+  if (!ratesOnDevice({ device, precision })) return `precision ${precision} has its learning rate outside the GPU, where a graph cannot read it; leave it out`;
   if (worldSize > 1) return `${worldSize} processes train together and wait for each other in a step; leave it out, or train in one process`;
   if (microBatch !== null) return `microBatch makes a step of several chunks, with a look at the run's signals between them; leave out one of them`;
   return null;

@@ -3,9 +3,9 @@ import { GradScaler, type Optimizer } from "../../optim/index.js";
 import * as torch from "../../torch/index.js";
 import type { Tensor } from "../../torch/index.js";
 import { chooseKernels } from "../kernels.js";
-import { chunkedLoading, createForwardBackward, type ForwardBackward } from "../forwardBackward.js";
 import { createOptimizer, type Recipe } from "../pretrainOptions.js";
 import { FiniteGuard } from "../runs/finiteGuard.js";
+import { chunkedLoading, createTrainingStep, type TrainingStep } from "../trainingStep.js";
 
 /** Real steps of a recipe on made-up views, to be timed and weighed. Nothing is read or written. */
 export class TrialTraining {
@@ -14,7 +14,7 @@ export class TrialTraining {
   readonly #optimizer: Optimizer;
   readonly #scaler: GradScaler;
   readonly #guard: FiniteGuard;
-  readonly #forwardBackward: ForwardBackward;
+  readonly #trainingStep: TrainingStep;
   readonly #kernels: Disposable;
   #steps = 0;
 
@@ -30,8 +30,10 @@ export class TrialTraining {
     }).to(device).train();
     this.#optimizer = createOptimizer(this.moco.parameters(), recipe);
     this.#scaler = new GradScaler({ enabled: recipe.precision === "fp16", device });
-    this.#guard = new FiniteGuard(this.moco, this.#scaler, recipe);
-    this.#forwardBackward = createForwardBackward(this.moco, this.#scaler, recipe, { watch: { contrasts: null, undo: () => this.#guard.undo() } });
+    const guard = (this.#guard = new FiniteGuard(this.moco, this.#scaler, recipe));
+    this.#trainingStep = createTrainingStep({ moco: this.moco, optimizer: this.#optimizer, scaler: this.#scaler }, recipe, { watch: {
+      forget: () => undefined, numbers: (loss) => guard.numbers(loss), findings: (numbers) => guard.findings(numbers), undo: () => guard.undo(),
+    } });
   }
 
   /** One step with `batch` images; returns its seconds, without the making of the views. The learning rate is too small to matter. */
@@ -45,15 +47,10 @@ export class TrialTraining {
     this.#optimizer.setLearningRate(lr);
     using computing = torch.openScope();
     computing.run(() => this.#guard.remember());
-    const output = (await this.#forwardBackward.run(views, m, computing))!;
-    const found = computing.run(() => {
-      this.#scaler.unscale_(this.#optimizer);
-      return this.#guard.look(output);
-    });
+    const found = (await this.#trainingStep.compute(views, m, computing))!;
     this.#guard.judge(found, { step: this.#steps++, epoch: 0, stepInEpoch: 0, lr });
     computing.run(() => {
-      this.#scaler.step(this.#optimizer);
-      this.#scaler.update();
+      this.#trainingStep.update();
       this.#optimizer.zeroGrad();
     });
     torch.currentStream(device).synchronize();
@@ -69,7 +66,7 @@ export class TrialTraining {
 
   [Symbol.dispose](): void {
     this.#optimizer.zeroGrad();
-    for (const each of [this.#forwardBackward, this.#optimizer, this.#scaler, this.#guard, this.moco]) each[Symbol.dispose]();
+    for (const each of [this.#trainingStep, this.#optimizer, this.#scaler, this.#guard, this.moco]) each[Symbol.dispose]();
     this.#kernels[Symbol.dispose]();
   }
 }

@@ -49,20 +49,14 @@ const LARGEST_UPDATE = 1e31;
 /** Parameters named in a message. */
 const NAMED = 3;
 
-/** What is found out about a step, in the order in which it is read. */
-export interface FindingsLayout {
-  /** Parameters that have a gradient. */
-  gradients: readonly string[];
-  /** Numbers that the guard does not look at. */
-  further: number;
-}
-
+/** What is found out about a step. */
 export interface FoundNumbers {
   loss: number;
   gradientNorm: number;
   weightNorm: number;
   /** Norm of each gradient, by its parameter's name. */
   gradientNorms: ReadonlyMap<string, number>;
+  /** Numbers that the guard does not look at. */
   further: readonly number[];
 }
 
@@ -74,8 +68,11 @@ export class Findings {
   readonly #values: Tensor; // [3 + gradients + further]
   readonly #done: StreamEvent | null;
 
-  /** @param values on their device */
-  constructor(values: Tensor, private readonly layout: FindingsLayout) {
+  /**
+   * @param values on their device, in this order
+   * @param names of the parameters that have a gradient
+   */
+  constructor(values: Tensor, private readonly names: readonly string[]) {
     const { device, dtype, shape } = values;
     const stream = torch.currentStream(device);
     const waits = stream.handle !== null;
@@ -94,10 +91,9 @@ export class Findings {
     this.#done?.dispose();
     const numbers = Array.from(this.#values.data(), Number);
     this.#values.dispose();
-    const { gradients, further } = this.layout;
     const [loss, gradientNorm, weightNorm] = numbers as [number, number, number];
-    const gradientNorms = new Map(gradients.map((name, i) => [name, numbers[3 + i]!]));
-    return { loss, gradientNorm, weightNorm, gradientNorms, further: further > 0 ? numbers.slice(-further) : [] };
+    const gradientNorms = new Map(this.names.map((name, i) => [name, numbers[3 + i]!]));
+    return { loss, gradientNorm, weightNorm, gradientNorms, further: numbers.slice(3 + this.names.length) };
   }
 }
 
@@ -143,18 +139,26 @@ export class FiniteGuard {
    * @param further numbers of no or one dimension that are read along
    */
   look(output: Tensor, further: readonly Tensor[] = []): Findings {
+    return torch.scope(() => this.findings(this.numbers(output, further)));
+  }
+
+  /** What `look` has the device do, for work that is recorded: loss, norms of gradients and weights, norm of each gradient, and the further ones. */
+  numbers(output: Tensor, further: readonly Tensor[] = []): Tensor {
     const { device } = output;
     return torch.noGrad(() => torch.scope(() => {
-      const named = this.#parameters.flatMap((parameter, i) => (parameter.grad === null ? [] : [{ gradient: parameter.grad, name: this.#names[i]! }]));
-      const norms = named.length === 0 ? torch.zeros([0], { device }) : tensorNorms(named.map(({ gradient }) => gradient)).to(device);
+      const gradients = this.#parameters.flatMap(({ grad }) => (grad === null ? [] : [grad]));
+      const norms = gradients.length === 0 ? torch.zeros([0], { device }) : tensorNorms(gradients).to(device);
       // The 2-norm of the weights, because it is read 15 times faster than the largest magnitude.
       const whole = torch.stack([output.detach(), torch.linalgVectorNorm(norms), totalNorm(this.#parameters).to(device)]);
-      const rest = further.map((numbers) => numbers.to(device).reshape([-1]));
-      const values = torch.cat([whole, norms, ...rest]);
-      return new Findings(values, {
-        gradients: named.map(({ name }) => name), further: rest.reduce((count, { shape }) => count + shape[0]!, 0),
-      });
+      return torch.cat([whole, norms, ...further.map((each) => each.to(device).reshape([-1]))]);
     }));
+  }
+
+  /** Sends {@link numbers} on their way, and further ones with them, while the gradients are there. */
+  findings(numbers: Tensor, further: readonly Tensor[] = []): Findings {
+    const names = this.#names.filter((_, i) => this.#parameters[i]!.grad !== null);
+    return torch.noGrad(() => torch.scope(() =>
+      new Findings(further.length === 0 ? numbers : torch.cat([numbers, ...further.map((each) => each.to(numbers.device).reshape([-1]))]), names)));
   }
 
   /**

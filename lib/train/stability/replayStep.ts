@@ -4,11 +4,12 @@ import { createMoCo, type MoCo, type MoCoOptions } from "../../moco/index.js";
 import { gradientNorm, GradScaler, totalNorm } from "../../optim/index.js";
 import * as torch from "../../torch/index.js";
 import { Tensor } from "../../torch/index.js";
-import { computingType } from "../forwardBackward.js";
+import { ratesOnDevice } from "../graphs/ratesOnDevice.js";
 import { createAutocast, resolveDevice } from "../options.js";
 import type { Recipe } from "../pretrainOptions.js";
 import { readOwnPart, type RunFacts } from "../runs/ownPart.js";
 import { resumableParts } from "../runs/resumable.js";
+import { computingType } from "../trainingStep.js";
 import { FAILED_STEP_KEY, type FailedStep } from "./failedStep.js";
 import { traceStep, type TraceFinding } from "./stepTrace.js";
 
@@ -76,6 +77,7 @@ function runStep(moco: MoCo, failed: FailedStep, device: string): Replay {
   const precision = failed.precision as Recipe["precision"];
   using scaler = new GradScaler({ enabled: precision === "fp16", initScale: failed.scale, device });
   const autocast = createAutocast({ precision, device });
+  if (ratesOnDevice({ device, precision })) moco.keepMomentumOnDevice(); // as the run had it
   return torch.scope(() => {
     using normalizer = new PixelNormalizer(device);
     // A run in chunks keeps its views as bytes.

@@ -3,7 +3,6 @@ import { totalNorm } from "../../optim/index.js";
 import type { StepSignals } from "../../report/index.js";
 import * as torch from "../../torch/index.js";
 import type { Tensor } from "../../torch/index.js";
-import type { SeenContrasts } from "../forwardBackward.js";
 import type { FoundNumbers } from "../runs/finiteGuard.js";
 import { layerNorms } from "./gradientLayers.js";
 import { median } from "./runningMedian.js";
@@ -20,7 +19,7 @@ export type Signals = Omit<StepSignals, "alerts">;
  * It sees the contrasts as the network's observer, one way or another the whole batch's, and has its numbers read along with the loss:
  * the device is never waited for.
  */
-export class SignalReader implements SeenContrasts {
+export class SignalReader {
   #contrasts: Tensor[] = []; // [6] each
   #keys = 0;
   #dim = 0;
@@ -45,36 +44,27 @@ export class SignalReader implements SeenContrasts {
     this.#contrasts = [];
   }
 
-  /** Hands over what was seen of the step so far, [6] for each contrast. */
-  take(): Tensor[] {
-    const seen = torch.noGrad(() => this.#contrasts.map((tensor) => tensor.detach()));
+  /** The contrasts of a step in one row of numbers, for work that may be recorded; none where nothing was seen. Call after `forward`. */
+  contrast(): Tensor[] {
+    if (this.#contrasts.length === 0) return [];
+    const row = torch.noGrad(() => torch.scope(() => torch.stack(this.#contrasts).mean(0)));
     this.forget();
-    return seen;
+    return [row];
   }
 
-  /** Takes as seen what `take` gave, or what was computed in its memory since. */
-  give(tensors: readonly Tensor[]): void {
-    this.#contrasts = tensors.map(torch.keep);
-  }
-
-  /** What is to be read along with the loss of a step. Call after `backward`. */
-  numbers(step: number): Tensor[] {
+  /** How far the encoders are apart, at the steps that measure it: these are not all alike, so a recording is no place for it. Call after `forward`. */
+  distance(step: number): Tensor[] {
     this.#withDistance = step % DISTANCE_EVERY === 0;
-    return torch.noGrad(() => torch.scope(() => {
-      const contrast = this.#contrasts.length === 0 ? [] : [torch.stack(this.#contrasts).mean(0)];
-      if (!this.#withDistance) return contrast;
-      const [base, momentum] = this.#encoders;
-      return [...contrast, torch.stack([totalNorm(torch._foreachSub(base, momentum) as Tensor[]), totalNorm(base)])];
-    }));
+    if (!this.#withDistance) return [];
+    const [base, momentum] = this.#encoders;
+    return torch.noGrad(() => torch.scope(() => [torch.stack([totalNorm(torch._foreachSub(base, momentum) as Tensor[]), totalNorm(base)])]));
   }
 
-  /** The signals of the step whose numbers have been read. */
+  /** The signals of the step whose numbers, `contrast` and then `distance`, have been read along with the loss. */
   read({ gradientNorms, gradientNorm, further }: FoundNumbers): Signals {
     const { temperature } = this.moco;
-    const seen = this.#contrasts.length;
-    this.forget();
     const signals: Signals = { ...gradientSignals(gradientNorms, gradientNorm) };
-    if (seen > 0) {
+    if (further.length >= STATISTICS_OF_A_CONTRAST) {
       const figures = readContrastStatistics(further.slice(0, STATISTICS_OF_A_CONTRAST), { keys: this.#keys, temperature });
       const spread = Math.sqrt(this.#dim); // over 1/√dim
       signals.contrast = {

@@ -2,7 +2,6 @@ import { isStream, nameOf, type BadImage, type ImageSource, type ImageStream, ty
 import { clipGradients } from "../../optim/index.js";
 import type { StepSignals, WarningEntry } from "../../report/index.js";
 import type { Tensor } from "../../torch/index.js";
-import type { SeenContrasts } from "../forwardBackward.js";
 import type { Recipe } from "../pretrainOptions.js";
 import { FiniteGuard, NonFiniteError, type Findings, type FoundNumbers, type StepPlace } from "../runs/finiteGuard.js";
 import type { RunFacts, Trainee } from "../runs/trainingState.js";
@@ -87,9 +86,9 @@ export class StepWatch {
     else if (step % this.recipe.rollbackSteps === 0) this.#snapshot = this.#snapshot.retake(this.trained, step);
   }
 
-  /** What of a step it sees while `forward` runs; null where it reads no signals. */
-  get contrasts(): SeenContrasts | null {
-    return this.#reader;
+  /** Forgets what it has seen of the step so far: another attempt at it follows. */
+  forget(): void {
+    this.#reader?.forget();
   }
 
   /** Puts back what `forward` has changed, where the step is not to be made. */
@@ -98,13 +97,19 @@ export class StepWatch {
   }
 
   /**
-   * Call after `backward`, with gradients that are no longer scaled.
+   * What it wants to know of a step, for the device to compute; this may be part of a recording. Call after `backward`, with gradients that are
+   * no longer scaled.
    *
    * @param agree makes the means over all processes of what each has found in its part of the batch
    */
-  look(output: Tensor, agree: (numbers: Tensor[]) => Tensor[] = (numbers) => numbers): Findings {
-    const [loss, ...further] = agree([output, ...(this.#reader?.numbers(this.#step) ?? [])]) as [Tensor, ...Tensor[]];
-    return this.#guard.look(loss, further);
+  numbers(output: Tensor, agree: (numbers: Tensor[]) => Tensor[] = (numbers) => numbers): Tensor {
+    const [loss, ...further] = agree([output, ...(this.#reader?.contrast() ?? [])]) as [Tensor, ...Tensor[]];
+    return this.#guard.numbers(loss, further);
+  }
+
+  /** Sends what {@link numbers} gave on its way here. */
+  findings(numbers: Tensor): Findings {
+    return this.#guard.findings(numbers, this.#reader?.distance(this.#step));
   }
 
   /**

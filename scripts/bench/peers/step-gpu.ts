@@ -6,10 +6,10 @@ import { ResNet, VisionTransformer } from "../../../lib/models/index.js";
 import { GradScaler, type Optimizer } from "../../../lib/optim/index.js";
 import * as torch from "../../../lib/torch/index.js";
 import type { Tensor } from "../../../lib/torch/index.js";
-import { createForwardBackward, type ForwardBackward } from "../../../lib/train/forwardBackward.js";
 import { chooseKernels } from "../../../lib/train/kernels.js";
 import { createOptimizer, resolveOptions, type PretrainOptions, type Recipe } from "../../../lib/train/pretrainOptions.js";
 import { StepWatch } from "../../../lib/train/stability/stepWatch.js";
+import { createTrainingStep, type TrainingStep } from "../../../lib/train/trainingStep.js";
 import type { GpuRequest, GpuSetup, Machine, Measured, Ready } from "../stepGpuProtocol.js";
 
 const { device } = JSON.parse(process.argv[2] as string) as { device: string };
@@ -52,7 +52,7 @@ class Training implements Disposable {
   readonly #optimizer: Optimizer;
   readonly #scaler: GradScaler;
   readonly #watch: StepWatch;
-  readonly #forwardBackward: ForwardBackward;
+  readonly #trainingStep: TrainingStep;
   readonly #views: [Tensor, Tensor];
   readonly #kernels: Disposable;
   #steps = 0;
@@ -70,11 +70,12 @@ class Training implements Disposable {
     this.#moco = createMoCo({ encoder: recipe.encoder, imageSize, stopGradConv1, mlpDim, temperature: recipe.temperature }).to(device).train();
     this.#optimizer = createOptimizer(this.#moco.parameters(), recipe);
     this.#scaler = new GradScaler({ enabled: precision === "fp16", device });
-    this.#watch = new StepWatch({ moco: this.#moco, optimizer: this.#optimizer, scaler: this.#scaler }, recipe, {
+    const trained = { moco: this.#moco, optimizer: this.#optimizer, scaler: this.#scaler };
+    this.#watch = new StepWatch(trained, recipe, {
       facts: { arch, seed: 0, images: batch, stepsPerEpoch: 1, batchSize: batch, recipe: {} }, source: { length: batch, image: () => "none" },
       warn: () => undefined,
     });
-    this.#forwardBackward = createForwardBackward(this.#moco, this.#scaler, recipe, {
+    this.#trainingStep = createTrainingStep(trained, recipe, {
       watch: this.#watch,
       onWarning: (message) => {
         throw new Error(message); // a graph that is none would be measured as one
@@ -89,17 +90,13 @@ class Training implements Disposable {
     const [views, step] = [this.#views, this.#steps++];
     using computing = torch.openScope();
     part("remember", () => this.#watch.begin(step));
-    const output = (await this.#forwardBackward.run(views, 0.99, computing))!;
-    const found = computing.run(() => {
-      part("unscale", () => this.#scaler.unscale_(this.#optimizer));
-      return part("look", () => this.#watch.look(output));
-    });
+    this.#optimizer.setLearningRate(lr);
+    const found = (await this.#trainingStep.compute(views, 0.99, computing))!;
     await found.arrive();
     const batch = { views, indices: [], labels: [], step, waitMs: 0, [Symbol.dispose]: () => undefined };
     const { loss } = await this.#watch.judge(found, { step, epoch: 0, stepInEpoch: 0, lr, momentum: 0.99, batch, bad: [] });
     computing.run(() => {
-      part("optimizer", () => this.#scaler.step(this.#optimizer));
-      this.#scaler.update();
+      part("optimizer", () => this.#trainingStep.update());
       part("zero gradients", () => this.#optimizer.zeroGrad());
     });
     return loss;
@@ -119,13 +116,17 @@ class Training implements Disposable {
       return result;
     };
     const moco = this.#moco;
-    const { queries, keys, loss, updateMomentumEncoder } = moco;
-    const scaler = this.#scaler;
-    const { scale } = scaler;
+    const { queries, keys, loss, moveMomentumEncoder } = moco;
+    const [scaler, watch] = [this.#scaler, this.#watch];
+    const { scale, unscaleGradients } = scaler;
+    const { numbers, findings } = watch;
     moco.queries = (...args) => part("queries", () => queries.apply(moco, args));
     moco.keys = (...args) => part("keys", () => keys.apply(moco, args));
     moco.loss = (...args) => part("forward", () => loss.apply(moco, args));
-    moco.updateMomentumEncoder = (m) => part("momentum update", () => updateMomentumEncoder.call(moco, m));
+    moco.moveMomentumEncoder = () => part("momentum update", () => moveMomentumEncoder.call(moco));
+    scaler.unscaleGradients = (optimizer) => part("unscale", () => unscaleGradients.call(scaler, optimizer));
+    watch.numbers = (...args) => part("look", () => numbers.apply(watch, args));
+    watch.findings = (...args) => part("send", () => findings.apply(watch, args));
     scaler.scale = (value) => {
       const scaled = scale.call(scaler, value);
       const backward = scaled.backward.bind(scaled);
@@ -135,14 +136,15 @@ class Training implements Disposable {
     try {
       await this.step(part);
     } finally {
-      Object.assign(moco, { queries, keys, loss, updateMomentumEncoder });
-      scaler.scale = scale;
+      Object.assign(moco, { queries, keys, loss, moveMomentumEncoder });
+      Object.assign(scaler, { scale, unscaleGradients });
+      Object.assign(watch, { numbers, findings });
     }
   }
 
   [Symbol.dispose](): void {
     this.#optimizer.zeroGrad();
-    for (const each of [this.#forwardBackward, this.#watch, this.#optimizer, this.#scaler, this.#moco]) each[Symbol.dispose]();
+    for (const each of [this.#trainingStep, this.#watch, this.#optimizer, this.#scaler, this.#moco]) each[Symbol.dispose]();
     this.#views.forEach((view) => view.dispose());
     this.#kernels[Symbol.dispose]();
   }

@@ -26,7 +26,7 @@ function oneStep<T>(moco: MoCo, look: (signals: Signals, loss: number) => T, ste
     const views = [0, 1].map(() => torch.randn([6, 3, 32, 32], { dtype: "float64" })) as [Tensor, Tensor];
     const output = moco.forward(...views, 0.9);
     output.backward();
-    const found = guard.judge(guard.look(output, reader.read.numbers(step)), place);
+    const found = guard.judge(guard.look(output, [...reader.read.contrast(), ...reader.read.distance(step)]), place);
     const result = look(reader.read.read(found), found.loss);
     moco.zeroGrad();
     return result;
