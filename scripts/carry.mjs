@@ -5,12 +5,14 @@
 //
 // FOLDER then holds moco.tar.xz and unpack.sh. There, `. FOLDER/unpack.sh DESTINATION` unpacks it, finds Python's torch and sets PATH and
 // LIBTORCH; `moco ...` runs then, and with --tests `npm run test:gpu`'s tests do: node --experimental-vm-modules node_modules/jest/bin/jest.js dist/test/gpu
+// The addon lies there as npm installs it, so that nothing is compiled, whichever folder Python has its torch in.
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { chmodSync, copyFileSync, cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
+import { unpackScript } from "./carry/unpackScript.mjs";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 const [folder, ...flags] = process.argv.slice(2);
@@ -22,14 +24,21 @@ const tests = flags.includes("--tests");
 const named = (name) => flags.flatMap((flag, i) => (flag === name ? [resolve(flags[i + 1])] : []));
 const [more, less] = [named("--with"), named("--without")]; // what to carry besides, and what is there already
 
+const libtorch = builtFor();
 const stage = mkdtempSync(join(tmpdir(), "moco-carry-"));
 try {
   const at = (...parts) => join(stage, "moco", ...parts);
   // Types, source maps and native sources of packages run nowhere.
   const runs = (path) => !/\.(map|d\.[mc]?ts|md|cc|gyp)$|\.tsbuildinfo$/.test(path);
   const copy = (path, filter = (each) => runs(each) && !less.includes(each)) => cpSync(join(root, path), at(path), { recursive: true, filter, verbatimSymlinks: true });
-  for (const path of ["dist/lib", "dist/scripts", "dist/.moco-stamp", "scripts/bench", "recipes", "package.json", "build/Release"]) copy(path);
-  for (const path of ["native", "CMakeLists.txt"]) copy(path, () => true); // by which the addon is known to be fresh
+  for (const path of ["dist/lib", "dist/scripts", "scripts/bench", "recipes", "package.json"]) copy(path);
+  const platform = `${process.platform}-${process.arch}`;
+  for (const [name, files] of [[platform, ["moco.node", "moco_loader.node"]], [`${platform}-cuda`, ["moco_cuda.node"]]]) {
+    const place = at("node_modules/@moco-v3", name, `libtorch-${libtorch.version}`);
+    mkdirSync(place, { recursive: true });
+    for (const file of files.map((each) => join(root, "build/Release", each)).filter(existsSync)) copyFileSync(file, join(place, basename(file)));
+    writeFileSync(join(place, "../package.json"), JSON.stringify({ name: `@moco-v3/${name}`, version: "0.0.0" }));
+  }
   if (tests) for (const path of ["dist/test", "jest.config.mjs", "test/fixtures"]) copy(path);
   for (const path of packages(["cmake-js", "node-addon-api", "node-api-headers"], tests ? ["jest", "@jest/globals"] : [])) copy(path);
   mkdirSync(at("bin"));
@@ -39,11 +48,11 @@ try {
   for (const path of more) cpSync(path, at("with", basename(path)), { recursive: true, filter: (each) => !/\.git(\/|$)/.test(each) });
   mkdirSync(folder, { recursive: true });
   const archive = join(folder, "moco.tar.xz");
-  execFileSync("tar", ["-C", stage, "-cf", archive, "-I", "xz -T0 -3", "moco"], { stdio: ["ignore", "inherit", "inherit"] });
+  execFileSync("tar", ["-C", stage, "-cf", archive, "-I", "xz -T0 -6", "moco"], { stdio: ["ignore", "inherit", "inherit"] });
   const digest = createHash("sha256").update(readFileSync(archive)).digest("hex");
-  writeFileSync(join(folder, "unpack.sh"), unpackScript(builtFor()));
+  writeFileSync(join(folder, "unpack.sh"), unpackScript({ build: libtorch.build, digest }));
   if (!existsSync(join(root, "build/Release/moco_cuda.node"))) {
-    console.error(`note: without the addon for CUDA graphs and NCCL; build it before, with: LIBTORCH=${builtFor().root} npx moco setup --cuda`);
+    console.error(`note: without the addon for CUDA graphs and NCCL; build it before, with: LIBTORCH=${libtorch.root} npx moco setup --cuda`);
   }
   console.log(`${archive}: ${(readFileSync(archive).length / 2 ** 20).toFixed(1)} MiB, SHA-256 ${digest}`);
 } finally {
@@ -68,24 +77,14 @@ function packages(left, extra) {
   return found;
 }
 
-/** The folder of the libtorch that the addon was built for. */
+/** The libtorch that the addon was built for. */
 function builtFor() {
-  const script = 'import("./dist/lib/setup/index.js").then(({ findLibtorch }) => { const { root, build } = findLibtorch(); console.log(JSON.stringify({ root, build })) })';
-  return JSON.parse(execFileSync(process.execPath, ["-e", script], { cwd: root, encoding: "utf8" }));
-}
-
-// The addon's stamp names the folder of libtorch: where that is not there, it stands for Python's own.
-function unpackScript({ root: libtorch, build }) {
-  return `# To be sourced: . unpack.sh DESTINATION
-mkdir -p "$1" && tar -C "$1" -xJf "$(dirname "\${BASH_SOURCE[0]}")/moco.tar.xz" || return 1
-export PATH="$(cd "$1" && pwd)/moco/bin:$PATH"
-site=$(python3 -c 'import os, torch; print(os.path.dirname(os.path.dirname(torch.__file__)), torch.__version__)') || return 1
-case "$site" in *" ${build}") ;; *) echo "error: the addon was built for torch ${build}, and Python has torch \${site##* }" >&2; return 1;; esac
-if [ ! -e "${libtorch}" ]; then
-  mkdir -p "${dirname(libtorch)}"
-  for each in torch nvidia; do ln -s "\${site% *}/$each" "${dirname(libtorch)}/$each"; done
-fi
-export LIBTORCH="${libtorch}"
-cd "$1/moco"
-`;
+  const script = `import("./dist/lib/setup/index.js").then(({ findLibtorch, isAddonFresh }) => {
+    const libtorch = findLibtorch();
+    console.log(JSON.stringify({ ...libtorch, fresh: isAddonFresh(libtorch) }));
+  })`;
+  const found = JSON.parse(execFileSync(process.execPath, ["-e", script], { cwd: root, encoding: "utf8" }));
+  if (found.fresh) return found;
+  console.error(`error: the addon in build/Release is not that of ${found.root}; build it before, with: LIBTORCH=${found.root} npx moco setup --cuda`);
+  process.exit(1);
 }

@@ -50,7 +50,7 @@ export function contrastiveLoss(
     torch.scope(() => {
       const q = normalize(queries);
       const k = torch.noGrad(() => gatherer.gather(normalize(keys)));
-      const logits = q.matmul(k.t()).div(temperature); // [N, N * processes]
+      const logits = q.matmul(k.t()).div_(temperature); // [N, N * processes], the largest of all: in place, as the product's gradient needs no output
       const n = queries.shape[0];
       const labels = torch.arange(n * gatherer.rank, n * (gatherer.rank + 1), { dtype: "int64", device: queries.device }); // [N]
       const loss = torch.crossEntropyLoss(logits, labels).mul(2 * temperature);

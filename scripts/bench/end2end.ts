@@ -2,6 +2,7 @@ import { existsSync, mkdirSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { join, resolve } from "node:path";
 import { viewRecipes } from "../../lib/data/index.js";
+import { hasNvidiaDriver } from "../../lib/setup/nvidiaDriver.js";
 import { gpuFacts } from "../../lib/train/planning/machine.js";
 import { interleave } from "./interleave.js";
 import { withMeasuredFolder } from "./measuredFolder.js";
@@ -68,6 +69,7 @@ const MEANINGS: Record<string, string> = {
 export async function benchmarkEndToEnd(options: BenchmarkOptions): Promise<BenchmarkResult> {
   const { threads, rounds, device = "cpu", quick } = options;
   const isGpu = device.startsWith("cuda");
+  if (isGpu && !hasNvidiaDriver()) throw new BenchmarkError(`end2end: there is no driver for --device ${device} here; see what is missing with: npx moco doctor`);
   const upstream = options.upstream === undefined ? null : resolve(options.upstream);
   if (upstream !== null && !existsSync(join(upstream, "moco", "loader.py"))) {
     throw new BenchmarkError(`end2end: ${upstream} has no moco/loader.py; give a checkout of facebookresearch/moco-v3 to --upstream, or none`);

@@ -2,6 +2,7 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { benchmarkChart } from "./chart.js";
 import { BenchmarkError } from "./benchmarkError.js";
+import { gpuTargetsTable } from "./gpuTargets.js";
 import { presented } from "./presentations/index.js";
 import type { BenchmarkResult } from "./result.js";
 import { saveResult } from "./saveResult.js";
@@ -33,10 +34,11 @@ export async function drawn(results: readonly BenchmarkResult[], root = "."): Pr
   return files;
 }
 
-/** A page whose `<!-- benchmark: NAME -->` sections, each up to `<!-- end -->`, are made of `results`, and so is the table of targets. */
+/** A page whose `<!-- benchmark: NAME -->` sections, each up to `<!-- end -->`, are made of `results`, and so are the tables of targets. */
 export function withSections(page: string, results: readonly BenchmarkResult[]): string {
   return page.replaceAll(/(<!-- benchmark: ([\w-]+) -->\n)[\s\S]*?(?=<!-- end -->)/g, (_section: string, opening: string, name: string) => {
     if (name === "targets") return `${opening}\n${targetsTable(results)}\n`;
+    if (name === "targets-gpu") return `${opening}\n${gpuTargetsTable(results)}\n`;
     const result = results.find((each) => each.name === name);
     const content = result === undefined ? "*Not recorded yet: the command above does.*\n" : benchmarkSection(result, "../benchmarks/results/");
     return `${opening}\n${content}\n`;

@@ -1,6 +1,7 @@
 import { execFileSync } from "node:child_process";
 import { arch, cpus, platform, release, totalmem } from "node:os";
 import { version as libtorchVersion } from "../../lib/torch/index.js";
+import { BenchmarkError } from "./benchmarkError.js";
 
 /** What a benchmark gives: ratios are ours over the peer's, so times and memory below 1 are better, `...PerSecond` above 1. */
 export interface BenchmarkResult {
@@ -71,8 +72,19 @@ function pythonVersion(python: string): string {
   }).trim();
 }
 
-/** Folder of the torch that a Python imports: both sides of a comparison then run on the same libtorch. */
+/**
+ * Folder of the torch that a Python imports: both sides of a comparison then run on the same libtorch.
+ *
+ * @throws {BenchmarkError} where there is none
+ */
 export function torchFolder(python: string): string {
-  const code = "import importlib.util as u, os; print(os.path.dirname(u.find_spec('torch').origin))";
-  return execFileSync(python, ["-c", code], { encoding: "utf8" }).trim();
+  const code = "import importlib.util as u, os; found = u.find_spec('torch'); print(os.path.dirname(found.origin) if found else '')";
+  let folder: string;
+  try {
+    folder = execFileSync(python, ["-c", code], { encoding: "utf8" }).trim();
+  } catch (error) {
+    throw new BenchmarkError(`${python} does not run (${(error as Error).message.split("\n")[0]}); give a Python with torch 2.11 to --python`, { cause: error });
+  }
+  if (folder === "") throw new BenchmarkError(`${python} has no torch; give a Python with torch 2.11 to --python`);
+  return folder;
 }

@@ -1,5 +1,8 @@
 import { BenchmarkError } from "./peer.js";
 import { describeRun, median, type BenchmarkOptions, type BenchmarkResult } from "./result.js";
+import { stepSides } from "./presentations/trainingSteps.js";
+import { pairedRatio } from "./spread.js";
+import { checkSides } from "./stepGpuCheck.js";
 import type { GpuSetup, Machine, Side } from "./stepGpuProtocol.js";
 import { measureRow, type Row } from "./stepGpuRow.js";
 import { KeptRows } from "./stepGpuRows.js";
@@ -8,18 +11,12 @@ import { Sides } from "./stepGpuSides.js";
 /** Multiplications and additions of one image's step: both views, forward and backward in one encoder, forward in the other; without heads. */
 const gflopPerImage: Readonly<Record<string, number>> = { vit_small: 73.4, vit_base: 280.4, vit_conv_small: 73.5, resnet50: 65.4 };
 
-/** What is measured: architectures and batches; those of `compiled` beside `torch.compile` too, which takes minutes for each. */
-export interface Extent {
-  batches: Readonly<Record<string, readonly number[]>>;
-  compiled: Readonly<Record<string, readonly number[]>>;
-}
+/** What is measured: batches of architectures, those first that say most, as a lent GPU may be gone before the last. */
+export type Extent = Readonly<Record<string, readonly number[]>>;
 
-const BATCHES = [32, 128, 256, 512, 1024];
-const FULL: Extent = {
-  batches: { vit_small: BATCHES, vit_base: BATCHES, vit_conv_small: BATCHES, resnet50: BATCHES },
-  compiled: { vit_small: [32, 256], vit_base: [256], vit_conv_small: [256], resnet50: [256] },
-};
-const QUICK: Extent = { batches: { vit_small: [32, 256], resnet50: [128] }, compiled: {} };
+const BATCHES = [256, 32, 128, 512, 1024];
+const FULL: Extent = { vit_small: BATCHES, vit_base: BATCHES, vit_conv_small: BATCHES, resnet50: BATCHES };
+const QUICK: Extent = { vit_small: [256, 32], resnet50: [128] };
 
 /** How the benchmark is tried on a machine without a GPU, with tiny networks. */
 export interface Trial {
@@ -37,6 +34,8 @@ const COMPARED = 256;
 /** How long `torch.compile` may search for kernels, in seconds. */
 const COMPILE_SECONDS = 600;
 const SETUP_SECONDS = 240;
+/** One of each program, and what needs more than its program does. */
+const CHECKED = ["ours", "oursGraph", "tuned", "upstream", "compiled"] as const;
 
 const MEANINGS = {
   GraphOverEager: "x our own images/s launched kernel by kernel, as CUDA graphs",
@@ -54,34 +53,50 @@ const MEANINGS = {
 /**
  * A whole training step on one GPU, with synthetic views of 224 pixels: ours, in bfloat16 for ViTs and float16 where there is batch
  * normalisation over images (the other precision and deterministic kernels beside it), kernel by kernel and as CUDA graphs, against upstream as
- * its training loop runs it, and against the same recipe written for speed in PyTorch, eager and, for some, compiled. A row's sides take turns,
- * on the same libtorch. Each row is kept as it is measured, in `dir`, and is not measured again: the benchmark may be done in parts.
+ * its training loop runs it, and against the same recipe written for speed in PyTorch, eager and, after all of that, compiled. A row's sides take
+ * turns, on the same libtorch. Each row is kept as it is measured, in `dir`, and is not measured again: the benchmark may be done in parts.
  */
 export async function benchmarkStepGpu(options: BenchmarkOptions, trial: Trial | null = null): Promise<BenchmarkResult> {
-  const { threads, rounds, upstream } = options;
+  const { threads, rounds, upstream, quick } = options;
   const { device, imageSize, mlp, secondsAtOnce } = trial ?? ON_GPU;
-  const extent = narrowed(trial?.extent ?? (options.quick ? QUICK : FULL), options);
+  const chosen = chosenRows(trial?.extent ?? (quick ? QUICK : FULL), options);
   const wanted = options.sides?.split(",");
+  const unknown = wanted?.find((side) => !(side in stepSides));
+  if (unknown !== undefined) throw new BenchmarkError(`--sides: there is no side "${unknown}"; give some of ${Object.keys(stepSides).join(", ")}`);
+  const compile = (options.compile ?? true) && (!quick || wanted?.includes("compiled") === true);
+  const sidesOf = (arch: string, batch: number): Side[] => {
+    const all: Side[] = ["ours", "oursGraph", "tuned", ...(upstream ? ["upstream" as const] : [])];
+    if (batch === COMPARED) all.push("oursOtherPrecision", "oursDeterministic");
+    if (arch.includes("resnet")) all.push("oursNchw", "tunedNchw");
+    if (compile) all.push("compiled");
+    return all.filter((side) => wanted?.includes(side) ?? true);
+  };
   using sides = new Sides(options, device);
-  const machine = await sides.ask<Machine>("ours", { do: "machine" });
+  const programs = new Set(chosen.flatMap(([arch, batch]) => sidesOf(arch, batch)).filter((side) => (CHECKED as readonly Side[]).includes(side)));
+  const machine = await checkSides(sides.ask, [...programs.add("ours")]);
   say(`${machine.gpu}, ${machine.gpuMemoryGiB} GiB; bfloat16 matrix product at ${machine.matrixProductTflops.toFixed(2)} TFLOP/s`);
   const rows = new KeptRows(options.dir ?? "build/step-gpu", machine);
   say(`rows are kept in ${rows.folder}; those that are there are not measured again`);
-  for (const [arch, batches] of Object.entries(extent.batches)) {
-    for (const batch of batches) {
-      const all: Side[] = ["ours", "oursGraph", "tuned", ...(upstream ? ["upstream" as const] : [])];
-      if (batch === COMPARED) all.push("oursOtherPrecision", "oursDeterministic");
-      if (arch.includes("resnet")) all.push("oursNchw", "tunedNchw");
-      if (extent.compiled[arch]?.includes(batch)) all.push("compiled");
+  const description = describeRun("step-gpu", options.python, { imageSize, threads, rounds, gflopPerImage });
+  const result = (): BenchmarkResult => ({ ...description, machine: { ...description.machine, ...machine }, ...figures(rows, machine) });
+  // What is compiled takes ten minutes a row, and comes when all else is there.
+  for (const compiled of [false, true]) {
+    for (const [arch, batch] of chosen) {
+      const row = rows.get(arch, batch);
+      const before = row.ours;
       await measureRow(sides.ask, {
-        arch, batch, rounds, secondsAtOnce, sides: all.filter((side) => wanted?.includes(side) ?? true), withProfile: batch === COMPARED && !options.quick,
+        arch, batch, rounds, secondsAtOnce, sides: sidesOf(arch, batch).filter((side) => (side === "compiled") === compiled),
+        withProfile: batch === COMPARED && !quick,
         setupOf: (side) => setupOf(side, { arch, batch, imageSize, mlp, device }),
         patience: (side) => (side === "compiled" ? COMPILE_SECONDS : SETUP_SECONDS),
-      }, rows.get(arch, batch), (row) => rows.set(arch, batch, row), say);
+      }, row, () => {
+        if (row.ours !== before) row.matrixProductTflops = machine.matrixProductTflops;
+        rows.set(arch, batch, row);
+        rows.setResult(result());
+      }, say);
     }
   }
-  const description = describeRun("step-gpu", options.python, { imageSize, threads, rounds, gflopPerImage });
-  return { ...description, machine: { ...description.machine, ...machine }, ...figures(rows, machine) };
+  return result();
 }
 
 /** The ratios of all rows that are kept. */
@@ -104,11 +119,12 @@ function figures(rows: KeptRows, machine: Machine): Pick<BenchmarkResult, "ratio
     note("PeakMemory", peak("ours") / peak("upstream"));
     note("OverTuned", speed("ours") / speed("tuned"));
     note("PeakMemoryOverTuned", peak("ours") / peak("tuned"));
-    note("OverCompiled", speed("ours") / speed("compiled"));
+    const { compiled } = row;
+    note("OverCompiled", compiled?.oursBeside ? pairedRatio(compiled.seconds, compiled.oursBeside) : speed("ours") / speed("compiled"));
     note("PeakMemoryOverCompiled", peak("ours") / peak("compiled"));
     note("ChannelsLastOverNchw", speed("ours") / speed("oursNchw"));
     note("TunedChannelsLastOverNchw", speed("tuned") / speed("tunedNchw"));
-    note("Mfu", (speed("ours") * (gflopPerImage[arch] ?? NaN)) / 1000 / machine.matrixProductTflops);
+    note("Mfu", (speed("ours") * (gflopPerImage[arch] ?? NaN)) / 1000 / (row.matrixProductTflops ?? machine.matrixProductTflops));
   }
   return { ratios, meanings, raw };
 }
@@ -126,16 +142,18 @@ function setupOf(
   };
 }
 
-/** The extent, or the part of it that `only` names: `vit_small`, or `vit_small:256`. */
-function narrowed({ batches, compiled }: Extent, { only, compile = true }: BenchmarkOptions): Extent {
-  if (only === undefined) return { batches, compiled: compile ? compiled : {} };
-  const chosen: Record<string, number[]> = {};
-  for (const [arch, batch] of only.split(",").map((each) => each.split(":") as [string, string | undefined])) {
-    if (!(arch in batches)) throw new BenchmarkError(`--only: there is no ${arch} here; give some of ${Object.keys(batches).join(", ")}`);
-    if (batch !== undefined && !/^[1-9]\d*$/.test(batch)) throw new BenchmarkError(`--only: "${batch}" is no batch size; write it as in ${arch}:256`);
-    (chosen[arch] ??= []).push(...(batch === undefined ? batches[arch]! : [Number(batch)]));
+/** Architectures and batches in the order in which they are measured: those of the extent, or what `only` names: `vit_small`, or `vit_small:256`. */
+function chosenRows(extent: Extent, { only }: BenchmarkOptions): [arch: string, batch: number][] {
+  if (only === undefined) {
+    const batches = [...new Set(Object.values(extent).flat())];
+    return batches.flatMap((batch) => Object.keys(extent).flatMap((arch): [string, number][] => (extent[arch]!.includes(batch) ? [[arch, batch]] : [])));
   }
-  return { batches: chosen, compiled: compile ? { ...compiled, ...(only.includes(":") ? chosen : {}) } : {} };
+  return only.split(",").flatMap((each): [string, number][] => {
+    const [arch, batch] = each.split(":") as [string, string | undefined];
+    if (!(arch in extent)) throw new BenchmarkError(`--only: there is no ${arch} here; give some of ${Object.keys(extent).join(", ")}`);
+    if (batch !== undefined && !/^[1-9]\d*$/.test(batch)) throw new BenchmarkError(`--only: "${batch}" is no batch size; write it as in ${arch}:256`);
+    return (batch === undefined ? extent[arch]! : [Number(batch)]).map((size) => [arch, size]);
+  });
 }
 
 function say(text: string): void {

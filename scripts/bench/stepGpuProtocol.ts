@@ -32,9 +32,15 @@ export interface GpuSetup {
 
 /** What a peer is asked. */
 export type GpuRequest =
-  | ({ do: "setup" } & GpuSetup) | { do: "measure"; steps: number } | { do: "profile"; steps: number } | { do: "drop" } | { do: "machine" };
+  | { do: "check"; side: Side } | { do: "machine" }
+  | ({ do: "setup" } & GpuSetup) | { do: "measure"; steps: number } | { do: "profile"; steps: number } | { do: "drop" };
 
-/** What it answers to `setup`. */
+/** What it answers to `check`: why the side cannot be measured here, if so. */
+export interface Readiness {
+  trouble?: string;
+}
+
+/** And to `setup`. */
 export interface Ready {
   seconds: number;
   loss: number;

@@ -8,6 +8,8 @@ export interface SideResult {
   peakBytes: number;
   reservedBytes: number;
   setupSeconds: number;
+  /** Of a side that is measured apart from the others: seconds of a step of ours, in turn with it. */
+  oursBeside?: number[];
 }
 
 /** A network at a batch size: what was measured, and why what was not. */
@@ -15,6 +17,8 @@ export type Row = Partial<Record<Side, SideResult>> & {
   profile?: Record<string, unknown>;
   /** `"out of memory"`, alone on the device, is final; other failures are tried again by the next run. */
   failed?: Partial<Record<Side, string>>;
+  /** TFLOP/s of the matrix product in the run that measured ours. */
+  matrixProductTflops?: number;
 };
 
 export interface RowPlan {
@@ -36,22 +40,24 @@ export const OUT_OF_MEMORY = "out of memory";
  * Measures a row's sides in turn, so that a machine's slow minute falls on all. A side that fails beside the others, as for memory, is tried
  * alone after them; one that fails alone is noted, and the row goes on.
  *
- * @param row what is there already, which is not measured again; gets what is measured
+ * @param row what is there already, which is not measured again, but for ours beside a side that comes later; gets what is measured
  * @param kept called whenever more of the row is there
  */
 export async function measureRow(ask: Ask, plan: RowPlan, row: Row, kept: (row: Row) => void, say: (text: string) => void): Promise<void> {
   const groups = inTurns(plan.sides.filter((side) => row[side] === undefined && row.failed?.[side] !== OUT_OF_MEMORY));
   const name = `${plan.arch} ${plan.batch}`;
   for (let together = groups.shift(); together; together = groups.shift()) {
+    const again = together.filter((side) => row[side] !== undefined);
     const alone = together.length === 1;
     const failed = (side: Side, why: string): void => {
-      say(`${name} ${side}: ${why.split("\n")[0]}${alone ? "" : ", beside the others; later alone"}`);
+      say(`${name} ${side}: ${why.split("\n")[0]}${alone ? "" : again.includes(side) ? ", again" : ", beside the others; later alone"}`);
       if (alone) (row.failed ??= {})[side] = why;
-      else groups.push([side]);
+      else if (!again.includes(side)) groups.push([side]);
     };
     const measured = await measureGroup(ask, plan, together, failed);
     for (const [side, result] of measured) {
-      row[side] = result;
+      if (again.includes(side)) continue;
+      row[side] = again.includes("ours") && measured.has("ours") ? { ...result, oursBeside: measured.get("ours")!.seconds } : result;
       delete row.failed?.[side];
       const [least, most] = [Math.min(...result.seconds), Math.max(...result.seconds)].map((each) => (1000 * each).toFixed(1));
       say(`${name} ${side}: ${result.imagesPerSecond.toFixed(0)} images/s, ${least} to ${most} ms, ${(result.peakBytes / 1e9).toFixed(1)} GB`);
@@ -108,10 +114,11 @@ async function addProfile(ask: Ask, side: Side, row: Row, say: (text: string) =>
   }
 }
 
-/** Groups of sides that are on the device together; each process holds one training at a time. */
+/** Groups of sides that are on the device together; each process holds one training at a time. Ours stands beside each peer. */
 function inTurns(sides: readonly Side[]): Side[][] {
   const groups = [
-    ["ours", "oursGraph", "tuned", "upstream"], ["oursOtherPrecision"], ["oursDeterministic"], ["oursNchw", "tunedNchw"], ["compiled"],
+    ["ours", "oursGraph", "tuned", "upstream"], ["oursOtherPrecision"], ["oursDeterministic"], ["oursNchw", "tunedNchw"],
   ] satisfies Side[][];
-  return groups.map((group) => group.filter((side) => sides.includes(side))).filter((group) => group.length > 0);
+  const eager = groups.map((group) => group.filter((side) => sides.includes(side))).filter((group) => group.length > 0);
+  return sides.includes("compiled") ? [...eager, ["ours", "compiled"]] : eager;
 }

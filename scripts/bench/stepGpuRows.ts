@@ -1,5 +1,6 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import type { BenchmarkResult } from "./result.js";
 import type { Machine } from "./stepGpuProtocol.js";
 import type { Row } from "./stepGpuRow.js";
 
@@ -22,9 +23,12 @@ export class KeptRows {
   }
 
   set(arch: string, batch: number, row: Row): void {
-    const file = this.#file(arch, batch);
-    writeFileSync(`${file}.new`, `${JSON.stringify(row, null, 2)}\n`);
-    renameSync(`${file}.new`, file);
+    replace(this.#file(arch, batch), row);
+  }
+
+  /** The result so far, as in benchmarks/results: a run that is cut off leaves it. */
+  setResult(result: BenchmarkResult): void {
+    replace(join(this.folder, `${result.name}.json`), result);
   }
 
   /** All rows, by network and rising batch. */
@@ -40,4 +44,9 @@ export class KeptRows {
   #file(arch: string, batch: number): string {
     return join(this.folder, `${arch}_${batch}.json`);
   }
+}
+
+function replace(file: string, content: unknown): void {
+  writeFileSync(`${file}.new`, `${JSON.stringify(content, null, 2)}\n`);
+  renameSync(`${file}.new`, file);
 }

@@ -3,6 +3,8 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, expect, test } from "@jest/globals";
+import { hasNvidiaDriver } from "../../lib/setup/nvidiaDriver.js";
+import { benchmarkEndToEnd } from "../../scripts/bench/end2end.js";
 import { Peer } from "../../scripts/bench/peer.js";
 import { makePhotographs } from "../../scripts/bench/photographs.js";
 import { recipeOf, type StepsAnswer, type StepsRequest, type TrainingSettings } from "../../scripts/bench/pretrainingProtocol.js";
@@ -40,6 +42,11 @@ test("our side trains on photographs and on synthetic views in turn, in pretrain
   expect(steps.map(({ step }) => step)).toEqual([0, 1, 2, 3, 4, 5]);
   expect([first.loss, second.loss, third.loss]).toEqual([1, 2, 5].map((step) => steps[step]!.loss));
   expect(steps[2]!.dataWaitMs).toBe(0); // views that are there are not waited for
+});
+
+(hasNvidiaDriver() ? test.skip : test)("a GPU that is not there is told before photographs are made", async () => {
+  const options = { python: "python3", threads: 1, rounds: 1, quick: true, device: "cuda" };
+  await expect(benchmarkEndToEnd(options)).rejects.toThrow(/no driver for --device cuda here; .*moco doctor/);
 });
 
 const withUpstream = testPython === null || testUpstream === null ? test.skip : test;

@@ -3,6 +3,7 @@ import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "@jest/globals";
 import type { Ask, GpuRequest, GpuSetup, Side } from "../../scripts/bench/stepGpuProtocol.js";
+import { checkSides } from "../../scripts/bench/stepGpuCheck.js";
 import { measureRow, type Row, type RowPlan } from "../../scripts/bench/stepGpuRow.js";
 import { KeptRows } from "../../scripts/bench/stepGpuRows.js";
 import { temporaryFolder } from "../support/temporaryFolder.js";
@@ -45,7 +46,11 @@ test("sides take turns, and what compiles has its time", async () => {
     "upstream measure 2",
   ]);
   expect(sides.log.slice(8, 12)).toEqual(["ours measure 10", "oursGraph measure 10", "tuned measure 10", "upstream measure 10"]);
-  expect(sides.log).toContain("compiled setup ≤ 600 s");
+  expect(sides.log.slice(24)).toEqual([ // after those were dropped
+    "ours setup ≤ 60 s", "ours measure 2", "compiled setup ≤ 600 s", "compiled measure 2",
+    ...[1, 2, 3].flatMap(() => ["ours measure 10", "compiled measure 10"]), "ours drop", "compiled drop",
+  ]);
+  expect(row.compiled!.oursBeside).toEqual([0.1, 0.1, 0.1]);
   expect(row.ours).toEqual({ seconds: [0.1, 0.1, 0.1], imagesPerSecond: 320, peakBytes: 1e9, reservedBytes: 2e9, setupSeconds: 0.1 });
   expect(kept).toEqual([["ours", "oursGraph", "tuned", "upstream"], ["ours", "oursGraph", "tuned", "upstream", "compiled"]]);
   expect(sides.live.size).toBe(0);
@@ -63,6 +68,16 @@ test("a side that finds no memory beside the others is measured alone; one that 
   expect(again.log).toEqual([]);
 });
 
+test("what is compiled is measured without ours where both find no memory, and ours keeps its figures", async () => {
+  const sides = stubSides((side, request, beside) => (side === "compiled" && request.do === "setup" && beside.length > 0 ? "memory" : null));
+  const { row, said } = await run(sides);
+  expect(row.ours!.seconds).toHaveLength(3);
+  expect(row.compiled).toMatchObject({ seconds: [0.1, 0.1, 0.1] });
+  expect(row.compiled).not.toHaveProperty("oursBeside");
+  expect(row.failed).toBeUndefined();
+  expect(said).toContain("vit_small 32 compiled: out of memory, beside the others; later alone");
+});
+
 test.each<["setup" | "measure"]>([["setup"], ["measure"]])("a side that breaks at %s loses no other's figures, and the next run tries it again", async (when) => {
   const { row } = await run(stubSides((side, request) => (side === "ours" && request.do === when ? "break" : null)));
   expect(Object.keys(row).sort()).toEqual(["compiled", "failed", "oursGraph", "tuned", "upstream"]);
@@ -78,6 +93,21 @@ test.each<["setup" | "measure"]>([["setup"], ["measure"]])("a side that breaks a
 test("a side that gives no profile keeps its figures", async () => {
   const { row } = await run(stubSides((_, request) => (request.do === "profile" ? "break" : null)), {}, { withProfile: true, sides: ["ours"] });
   expect(row.ours!.imagesPerSecond).toBe(320);
+});
+
+test("a program that cannot do its part is told before anything is measured, with all others, and how to go on without it", async () => {
+  const log: string[] = [];
+  const ask = (async (side, request) => {
+    log.push(`${side} ${request.do}`);
+    if (side === "upstream") throw new Error("upstream ended before it answered:\nTraceback:\nModuleNotFoundError: No module named 'timm'\n");
+    return request.do === "machine" ? { gpu: "G" } : side === "compiled" ? { trouble: "no C compiler" } : {};
+  }) as Ask;
+  await expect(checkSides(ask, ["ours", "tuned", "upstream", "compiled"])).rejects.toThrow(
+    "step-gpu cannot begin.\n  upstream: ModuleNotFoundError: No module named 'timm'\n  compiled: no C compiler\n" +
+    "Mend that, or measure without: --sides ours,tuned",
+  );
+  expect(log).toEqual(["ours check", "tuned check", "upstream check", "compiled check"]);
+  expect(await checkSides(ask, ["ours", "tuned"])).toEqual({ gpu: "G" });
 });
 
 test("rows are kept by GPU, network and batch", () => {

@@ -148,6 +148,21 @@ class Tuned:
         torch._foreach_add_(self.learned, self.buffers, alpha=-0.1)
 
 
+def trouble(asked):
+    """Why this side cannot be measured here, or None."""
+    if on_gpu and not torch.cuda.is_available():
+        return f"torch {torch.__version__} of {sys.executable} sees no GPU"
+    try:
+        if side == "upstream":
+            import moco.builder, moco.optimizer, vits  # noqa: E401
+        if asked == "compiled":
+            torch.compile(lambda x: 2 * x + 1)(torch.ones(8, device=device))
+            torch._dynamo.reset()
+    except Exception as error:  # whatever it is, it is told
+        return f"{type(error).__name__}: {' '.join(str(error).split())[:400]}"
+    return None
+
+
 def profile(steps):
     """Milliseconds of a step on the GPU by kind of kernel."""
     from torch.profiler import ProfilerActivity, profile as record
@@ -164,6 +179,7 @@ def profile(steps):
 
 if side == "upstream":
     sys.path.insert(0, upstream)
+if side == "upstream" and (torch.cuda.is_available() or not on_gpu):
     rendezvous = os.path.join(tempfile.mkdtemp(), "store")
     torch.distributed.init_process_group("nccl" if on_gpu else "gloo", init_method=f"file://{rendezvous}", world_size=1, rank=0)
 
@@ -173,7 +189,10 @@ for line in sys.stdin:
     what = request.pop("do")
     answer = {}
     try:
-        if what == "setup":
+        if what == "check":
+            why = trouble(request["side"])
+            answer = {} if why is None else {"trouble": why}
+        elif what == "setup":
             torch.manual_seed(0)
             torch._dynamo.reset()
             if on_gpu:

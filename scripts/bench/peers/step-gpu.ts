@@ -1,5 +1,6 @@
 // Our side of the step benchmark on a GPU: one request for each line of input, one line of JSON in answer.
 import { createInterface } from "node:readline";
+import { cudaAddon } from "../../../lib/native/cuda.js";
 import { createMoCo, type MoCo } from "../../../lib/moco/index.js";
 import { ResNet, VisionTransformer } from "../../../lib/models/index.js";
 import { GradScaler, type Optimizer } from "../../../lib/optim/index.js";
@@ -13,7 +14,7 @@ import type { GpuRequest, GpuSetup, Machine, Measured, Ready } from "../stepGpuP
 
 const { device } = JSON.parse(process.argv[2] as string) as { device: string };
 const isGpu = device !== "cpu";
-const stream = torch.currentStream(device);
+const synchronize = (): void => torch.currentStream(device).synchronize();
 
 /** Milliseconds of a part of a step: until it is queued, and until it is done. */
 type Parts = Record<string, { queued: number[]; done: number[] }>;
@@ -104,11 +105,11 @@ class Training implements Disposable {
   /** The parts of a step one by one, the device idle in between. */
   async profile(parts: Parts): Promise<void> {
     const part = <T>(name: string, fn: () => T): T => {
-      stream.synchronize();
+      synchronize();
       const start = performance.now();
       const result = fn();
       const queued = performance.now() - start;
-      stream.synchronize();
+      synchronize();
       const { queued: allQueued, done } = (parts[name] ??= { queued: [], done: [] });
       allQueued.push(queued);
       done.push(performance.now() - start);
@@ -152,6 +153,7 @@ class Training implements Disposable {
 const held: { training: Training | null } = { training: null };
 
 async function answer(request: GpuRequest): Promise<object> {
+  if (request.do === "check") return check(request);
   if (request.do === "machine") return machine();
   if (request.do === "setup") {
     drop();
@@ -160,15 +162,15 @@ async function answer(request: GpuRequest): Promise<object> {
     const training = (held.training = new Training(request));
     let loss = NaN;
     for (let i = 0; i < request.warmup; i++) loss = await training.step();
-    stream.synchronize();
+    synchronize();
     return { seconds: (performance.now() - start) / 1000, loss } satisfies Ready;
   }
   if (request.do === "measure") {
-    stream.synchronize();
+    synchronize();
     const start = performance.now();
     let loss = NaN;
     for (let i = 0; i < request.steps; i++) loss = await held.training!.step();
-    stream.synchronize();
+    synchronize();
     const seconds = (performance.now() - start) / 1000 / request.steps;
     const { peakAllocated: peakBytes, peakReserved: reservedBytes } = isGpu ? torch.deviceMemory(device) : { peakAllocated: 0, peakReserved: 0 };
     return { seconds, loss, peakBytes, reservedBytes } satisfies Measured;
@@ -183,18 +185,31 @@ async function answer(request: GpuRequest): Promise<object> {
   return {};
 }
 
+function check({ side }: Extract<GpuRequest, { do: "check" }>): { trouble?: string } {
+  if (!isGpu) return {};
+  if (torch.cudaDeviceCount() === 0) return { trouble: "libtorch sees no GPU here; see why with: npx moco doctor" };
+  if (side === "oursGraph") {
+    try {
+      cudaAddon();
+    } catch (error) {
+      return { trouble: (error as Error).message.replaceAll("\n", " ") };
+    }
+  }
+  return {};
+}
+
 /** The device, and TFLOP/s of a large bfloat16 product of random numbers on it: what MFU is a fraction of. */
 function machine(): Machine {
   const n = isGpu ? 8192 : 256;
   const seconds = torch.scope(() => {
     const [a, b] = [0, 1].map(() => torch.randn([n, n], { device, dtype: "bfloat16" })) as [Tensor, Tensor];
     return Array.from({ length: 15 }, () => {
-      stream.synchronize();
+      synchronize();
       const start = performance.now();
       torch.scope(() => {
         for (let i = 0; i < 10; i++) a.matmul(b);
       });
-      stream.synchronize();
+      synchronize();
       return (performance.now() - start) / 10_000;
     });
   });
