@@ -96,6 +96,17 @@ describe("MLPHead", () => {
     [together, apart].forEach((head) => head.dispose());
   });
 
+  test("computes in float32 under autocast too", () => {
+    using head = new MLPHead({ layers: 2, inputDim: 6, hiddenDim: 8, outputDim: 4, lastBatchNorm: true });
+    torch.scope(() => {
+      const features = torch.randn([10, 6]).to("bfloat16"); // as an encoder under autocast gives them
+      const exact = head.forwardViews(features.to("float32"));
+      const mixed = torch.autocast({ device: "cpu", dtype: "bfloat16" }, () => head.forwardViews(features));
+      expect(mixed.dtype).toBe("float32");
+      expect(mixed.bytes()).toEqual(exact.bytes());
+    });
+  });
+
   test("has no biases, and no scale and shift at the end", () => {
     using head = new MLPHead({ layers: 2, inputDim: 6, hiddenDim: 8, outputDim: 4, lastBatchNorm: true });
     expect(head.namedParameters().map(([name]) => name)).toEqual(["0.weight", "1.weight", "1.bias", "3.weight"]);
