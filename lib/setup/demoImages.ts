@@ -1,10 +1,10 @@
 import { spawn } from "node:child_process";
 import { existsSync, mkdirSync } from "node:fs";
 import { rename, rm } from "node:fs/promises";
-import { createRequire } from "node:module";
 import { join } from "node:path";
 import { type Config, childEnvironment, readConfig } from "../config.js";
 import { DownloadError } from "./errors.js";
+import { installedPackage } from "./installedPackage.js";
 import { withLock } from "./lock.mjs";
 import { say } from "./progress.js";
 
@@ -14,14 +14,7 @@ const VERSION = "16.0.0";
 
 /** Folder of a package with the demo's images: one that is installed beside this package, else that in the cache; null if there is neither. */
 export function demoPackage(name: string, config: Config = readConfig()): string | null {
-  for (const from of [import.meta.url, join(cacheFolder(config), "package.json")]) {
-    try {
-      return join(createRequire(from).resolve(`${name}/package.json`), "..");
-    } catch {
-      // look in the next place
-    }
-  }
-  return null;
+  return installedPackage(name) ?? installedPackage(name, join(cacheFolder(config), "package.json"));
 }
 
 /**
