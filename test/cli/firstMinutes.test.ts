@@ -8,6 +8,7 @@ import { decodeWithSharp } from "../../lib/data/decoding/decode.js";
 import { TooManyBadImagesError } from "../../lib/data/errors.js";
 import { systemRemedy } from "../../lib/cli/systemErrors.js";
 import { meantWords } from "../../lib/cli/words.js";
+import { checkCache } from "../../lib/setup/diagnose.js";
 import { isTooOld, tooOld } from "../../lib/setup/nodeVersion.mjs";
 import { temporaryFolder } from "../support/temporaryFolder.js";
 import { startMoco } from "./moco.js";
@@ -43,6 +44,23 @@ test("a file in the place of the run's folder is named, with the remedy", async 
   const { code, stderr } = await startMoco(["pretrain", images, "-a", "resnet18", "-b", "2", "--out", join(images, "1.jpg")]);
   expect(code).toBe(1);
   expect(stderr).toMatch(/^error: ENOTDIR.*1\.jpg'\. There is a file where a folder is needed: /);
+});
+
+test("doctor says when the cache cannot be written, and whether that is in the way", () => {
+  const file = join(folder, "no-folder");
+  writeFileSync(file, "");
+  const cache = join(file, "moco-v3");
+  expect(checkCache({ cache }, true)).toEqual({
+    name: "cache", status: "optional", found: `${cache} cannot be written (${file} is a file): no demo, no kernels of one's own`,
+    fix: "export MOCO_CACHE=FOLDER, one that you may write to",
+  });
+  expect(checkCache({ cache }, false)).toMatchObject({ status: "missing", found: expect.stringMatching(/: libtorch cannot be fetched$/) as unknown });
+  for (const there of [folder, join(folder, "not", "yet")]) expect(checkCache({ cache: there }, false)).toEqual({ name: "cache", status: "ok", found: there });
+  // Root may write wherever it is not read-only.
+  if (process.getuid?.() === 0) return;
+  const closed = join(folder, "closed");
+  mkdirSync(closed, { mode: 0o555 });
+  expect(checkCache({ cache: closed }, true)).toMatchObject({ status: "optional", found: expect.stringMatching(/EACCES/) as unknown });
 });
 
 test("a demo that could not write its page does not begin", async () => {
