@@ -6,6 +6,7 @@ import { expect, test } from "@jest/globals";
 import { isImageName } from "../../lib/data/folder/imageEndings.js";
 import { decodeWithSharp } from "../../lib/data/decoding/decode.js";
 import { TooManyBadImagesError } from "../../lib/data/errors.js";
+import { afterStop, resumeCommand } from "../../lib/cli/runFolder.js";
 import { systemRemedy } from "../../lib/cli/systemErrors.js";
 import { meantWords } from "../../lib/cli/words.js";
 import { checkCache } from "../../lib/setup/diagnose.js";
@@ -69,6 +70,18 @@ test("a demo that could not write its page does not begin", async () => {
   const { code, stdout, stderr } = await startMoco(["demo", "--out", join(file, "demo")]);
   expect([code, stdout]).toEqual([1, ""]);
   expect(stderr).toMatch(/^error: ENOTDIR.*There is a file where a folder is needed/);
+});
+
+test("a run that is stopped before it has saved anything is begun again, not resumed", () => {
+  const out = join(folder, "stopped");
+  const command = resumeCommand("pretrain", out);
+  expect(command).not.toContain("--resume");
+  expect(afterStop(null, out, command)).toBe("Nothing is saved yet; give the same command again.");
+  mkdirSync(out);
+  writeFileSync(join(out, "checkpoint_0000.pth.tar"), "");
+  expect(resumeCommand("pretrain", out)).toContain(`--resume ${out}`);
+  expect(afterStop(null, out, "moco x")).toBe("There is nothing new to save.\nGo on with:\n  moco x");
+  expect(afterStop("a/b", out, "moco x")).toBe("Everything is saved in a/b.\nGo on with:\n  moco x");
 });
 
 test("HEIC photographs are called by their name, and what macOS writes beside images is passed over", async () => {
