@@ -4,7 +4,7 @@ import { installedPackage } from "./installedPackage.js";
 import type { LibtorchLocation } from "./torchFolder.js";
 
 /** The platforms that packages with binaries are published for, as npm names them. */
-export const PACKAGED_PLATFORMS: readonly string[] = ["linux-x64"];
+const PACKAGED_PLATFORMS: readonly string[] = ["linux-x64"];
 
 /** The addon's files; the first one is loaded, the second one loads libtorch before it. */
 export const ADDON_FILES = ["moco.node", "moco_loader.node"] as const;

@@ -174,7 +174,7 @@ export function evaluationInterpolation({ augmentation: { interpolation = "bicub
 }
 
 /** DeiT's linear scaling rule: a base rate is given for a batch of 512 images. */
-export function scaledFineTuningRate(baseLr: number, batchSize: number): number {
+function scaledFineTuningRate(baseLr: number, batchSize: number): number {
   return (baseLr * batchSize) / 512;
 }
 
