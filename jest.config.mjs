@@ -13,4 +13,7 @@ export default {
   transform: {},
   maxWorkers: 2,
   testTimeout: 60_000,
+  // No handle is left when a worker ends, but taking down some hundred MB of test files' globals and libtorch's thousands of operators takes the
+  // half second that Jest waits by default, and longer on a busy machine: Jest then kills it and warns of a leak.
+  workerGracefulExitTimeout: 10_000,
 };

@@ -4,19 +4,14 @@ import pc from "picocolors";
 import { readConfig } from "../config.js";
 import { ensureReady } from "../setup/index.js";
 import type { EmbedImagesHooks, EmbedImagesOptions, EmbedImagesResult } from "../train/embedImages.js";
-import type { FeatureLayer } from "../train/features.js";
-import type { Precision } from "../train/options.js";
 import { programWords, shellLine } from "./commandLine.js";
 import { counted } from "./counted.js";
+import { addFeatureFlags, type FeatureFlags } from "./featureFlags.js";
 import { numberIn, wholeFrom } from "./numberOption.js";
 import { toJson } from "./toJson.js";
 import { asUsageError, UsageError } from "./usageError.js";
 
-interface Flags extends Omit<EmbedImagesOptions, "images" | "checkpoint" | "numHeads"> {
-  pretrained: string;
-  heads?: number;
-  layer?: FeatureLayer;
-  precision: Precision;
+interface Flags extends FeatureFlags, Omit<EmbedImagesOptions, "images" | "checkpoint" | "numHeads" | keyof FeatureFlags> {
   quiet?: boolean;
   json?: boolean;
 }
@@ -26,7 +21,7 @@ Layers: class, a ViT's class token, and pooled, the mean over a ResNet's last fe
 use. patches is the mean of a ViT's patch tokens, which some prefer for retrieval of scenes. projector is the space of the pre-training's own loss:
 it has thrown away what augmentation changes, such as colour, and is for looking at the training; only pre-training checkpoints have it.
 
-Without --out the rows go to standard output as JSON lines, {"file": ..., "embedding": [...]}. With it, what is done is kept beside the file, in
+Vectors are float32 in any --precision. Without --out the rows go to standard output as JSON lines, {"file": ..., "embedding": [...]}. With it, what is done is kept beside the file, in
 FILE.part: after Ctrl-C or anything worse, the same command goes on, and the file ends with the same bytes.
 
 Examples:
@@ -36,19 +31,13 @@ Examples:
 
 /** `moco embed IMAGES...` */
 export function register(program: Command): void {
-  program
+  const command = program
     .command("embed")
     .description("turn images into feature vectors with a trained encoder")
-    .argument("<images...>", "image files, or a folder, a file list, tar shards, Parquet, ... as moco pretrain takes them")
-    .requiredOption("--pretrained <checkpoint>", "checkpoint of any kind that moco convert reads, or a run's folder")
+    .argument("<images...>", "image files, or a folder, a file list, tar shards, Parquet, ... as moco pretrain takes them");
+  addFeatureFlags(command)
     .option("--out <file>", "file to write: .npy (names beside it, in .names.jsonl), .parquet, .jsonl or .safetensors")
-    .addOption(new Option("--layer <name>", "which features (default: class for a ViT, pooled for a ResNet)").choices(["class", "patches", "pooled", "projector"]))
-    .addOption(new Option("-b, --batch-size <n>", "images in one pass through the network").argParser(wholeFrom(1)).default(64))
     .addOption(new Option("--threads <n>", "CPU threads that decode and compute (default: one for each core)").argParser(wholeFrom(1, 1024)))
-    .addOption(new Option("--precision <name>", "of the forward pass; vectors are float32 in any").choices(["fp32", "bf16", "fp16"]).default("fp32"))
-    .option("--device <name>", "cpu, cuda or cuda:N (default: the first GPU, else cpu)")
-    .addOption(new Option("--image-size <pixels>", "side of the network's input (default: what the encoder was trained on, 224 where its file does not tell)").argParser(wholeFrom(1, 4096)))
-    .addOption(new Option("--heads <n>", "attention heads of a ViT, where the file does not tell them").argParser(wholeFrom(1, 1024)))
     .option("--split <name>", "part of a data set that has several (default: train)")
     .option("--normalize", "give vectors the length 1")
     .addOption(new Option("--max-bad <share>", "share of the images that may be unreadable").argParser(numberIn({ least: 0, most: 1 })).default(0.01))
@@ -61,6 +50,7 @@ export function register(program: Command): void {
 }
 
 async function embed(images: string[], { pretrained, heads, quiet: quietFlag, json, ...flags }: Flags): Promise<void> {
+  if (pretrained === undefined) throw new UsageError("say which encoder makes the vectors: --pretrained CHECKPOINT");
   if (json && flags.out === undefined) throw new UsageError("--json tells about a file; give --out FILE, or leave --json out for the rows as JSON lines");
   const quiet = quietFlag === true || readConfig().quiet;
   await ensureReady();

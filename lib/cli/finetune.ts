@@ -13,7 +13,7 @@ import { addFinetuneFlags, toFinetuneOptions, type FinetuneFlags } from "./finet
 import { joinGroup } from "./joinGroup.js";
 import { loggersOf } from "./loggerFlags.js";
 import { startProcessPerGpu } from "./processPerGpu.js";
-import { defaultFolder, resumeCommand } from "./runFolder.js";
+import { afterStop, defaultFolder, resumeCommand } from "./runFolder.js";
 import { listenForStop } from "./stopSignals.js";
 import { asUsageError } from "./usageError.js";
 
@@ -78,7 +78,7 @@ async function train(data: string, flags: FinetuneFlags): Promise<void> {
     const unfinished = reason !== "finished";
     const best = existsSync(join(out, MODEL_BEST)) ? join(out, MODEL_BEST) : null;
     if (unfinished) {
-      display.tell(`Stopped ${stop.cause(reason)} after ${counted(steps, "step")}; ${checkpoint === null ? "there is nothing new to save" : `everything is saved in ${checkpoint}`}.\n${goOn()}`);
+      display.tell(`Stopped ${stop.cause(reason)} after ${counted(steps, "step")}. ${afterStop(checkpoint, out, command())}`);
     } else if (!display.quiet) {
       display.tell(`Done in ${display.duration(seconds)}: ${counted(steps, "step")}, last loss ${loss?.toFixed(4) ?? "-"}.`);
     }

@@ -13,7 +13,7 @@ import { joinGroup } from "./joinGroup.js";
 import { loggersOf } from "./loggerFlags.js";
 import { addLinclsFlags, toLinearProbeOptions, type LinclsFlags } from "./linclsFlags.js";
 import { startProcessPerGpu } from "./processPerGpu.js";
-import { defaultFolder, resumeCommand } from "./runFolder.js";
+import { afterStop, defaultFolder, resumeCommand } from "./runFolder.js";
 import { listenForStop } from "./stopSignals.js";
 import { asUsageError } from "./usageError.js";
 
@@ -62,8 +62,8 @@ async function run(given: LinearProbeOptions, flags: LinclsFlags): Promise<void>
     if (!leads) return; // rank 0 tells what all have in common
     const saved = out !== undefined && existsSync(join(out, "checkpoint.pth.tar"));
     if (result.reason !== "finished") {
-      const rest = result.checkpoint === null ? "Nothing is saved yet; give the same command again." : `Everything is saved in ${result.checkpoint}.\n${goOn()}`;
-      display.tell(`Stopped ${stop.cause(result.reason)} after ${counted(result.steps, "step")}. ${rest}`);
+      const left = out === undefined ? "" : ` ${afterStop(result.checkpoint, out, command())}`;
+      display.tell(`Stopped ${stop.cause(result.reason)} after ${counted(result.steps, "step")}.${left}`);
     }
     if (result.badImages.length > 0) display.tell(`Left out as unreadable: ${counted(result.badImages.length, "image")}.`);
     const resume = result.reason !== "finished" && saved ? command() : null;

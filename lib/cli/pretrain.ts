@@ -12,7 +12,7 @@ import { joinGroup } from "./joinGroup.js";
 import { loggersOf } from "./loggerFlags.js";
 import { addPretrainFlags, toPretrainOptions, type PretrainFlags } from "./pretrainFlags.js";
 import { startProcessPerGpu } from "./processPerGpu.js";
-import { defaultFolder, resumeCommand } from "./runFolder.js";
+import { afterStop, defaultFolder, resumeCommand } from "./runFolder.js";
 import { replay } from "./replay.js";
 import { listenForStop } from "./stopSignals.js";
 import { asUsageError, UsageError } from "./usageError.js";
@@ -80,7 +80,7 @@ async function run(data: string, flags: PretrainFlags): Promise<void> {
     const log = join(options.out, RUN_LOG);
     const unfinished = reason !== "finished";
     if (unfinished) {
-      display.tell(`Stopped ${stop.cause(reason)} after ${counted(steps, "step")}; ${checkpoint === null ? "there is nothing new to save" : `everything is saved in ${checkpoint}`}.\n${goOn()}`);
+      display.tell(`Stopped ${stop.cause(reason)} after ${counted(steps, "step")}. ${afterStop(checkpoint, options.out, command())}`);
     } else if (!quiet) {
       display.tell(`Done in ${formatDuration(seconds)}: ${counted(steps, "step")}, last loss ${loss?.toFixed(4) ?? "-"}. Log: ${log}`);
     }

@@ -40,7 +40,7 @@ const openers = new Map<string, Opener>(Object.entries({
 const listEndings = [".txt", ".lst", ".csv", ".tsv"];
 
 /** What can be given as images, for messages. */
-export const imageForms = `Images can be:
+const imageForms = `Images can be:
   DIR                          a folder of images, with one folder per class or without classes, also within DIR/train;
                                or one that holds CIFAR-10, CIFAR-100, Flowers-102, Oxford-IIIT Pet, or tar or Parquet files
   FILE.txt, .lst, .csv, .tsv   a list of image files

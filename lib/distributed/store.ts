@@ -19,7 +19,7 @@ export interface StoreOptions {
 /**
  * Keys and values that several processes share over the network (c10d's TCPStore): how they find each other before there is anything faster.
  *
- * Everything but `connect` and `wait` holds the thread for one round trip.
+ * `get`, `add` and `delete` hold the thread for one round trip.
  */
 export class Store {
   readonly host: string;
@@ -53,6 +53,7 @@ export class Store {
     return new Store(this.host, this.port, native.prefixStore(this.handle(), prefix));
   }
 
+  /** Returns at once: another process may look before the value is there, and {@link wait} for it. This one's next call finds it. */
   set(key: string, value: string): void {
     native.storeSet(this.handle(), key, value);
   }

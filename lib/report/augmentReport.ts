@@ -33,7 +33,7 @@ export interface AugmentReport {
 }
 
 /** Endings of the files that a contact sheet can be written as. */
-export const sheetEndings = [".html", ".png"] as const;
+const sheetEndings = [".html", ".png"] as const;
 
 /**
  * Writes a contact sheet of originals and both views, with all that was drawn for them, as a page or a picture, by the ending of `out`.

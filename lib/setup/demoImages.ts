@@ -1,27 +1,22 @@
 import { spawn } from "node:child_process";
 import { existsSync, mkdirSync } from "node:fs";
 import { rename, rm } from "node:fs/promises";
-import { createRequire } from "node:module";
 import { join } from "node:path";
 import { type Config, childEnvironment, readConfig } from "../config.js";
 import { DownloadError } from "./errors.js";
+import { installedPackage } from "./installedPackage.js";
 import { withLock } from "./lock.mjs";
 import { say } from "./progress.js";
 
 /** The npm packages with the demo's images, and their version. */
 export const DEMO_PACKAGES = ["emoji-datasource-google", "emoji-datasource-twitter"] as const;
 const VERSION = "16.0.0";
+/** Without a network npm would say so after minutes: by default it waits 10 s and then 60 s before it tries again. */
+const SHORT_WAITS = ["--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=4000"];
 
 /** Folder of a package with the demo's images: one that is installed beside this package, else that in the cache; null if there is neither. */
 export function demoPackage(name: string, config: Config = readConfig()): string | null {
-  for (const from of [import.meta.url, join(cacheFolder(config), "package.json")]) {
-    try {
-      return join(createRequire(from).resolve(`${name}/package.json`), "..");
-    } catch {
-      // look in the next place
-    }
-  }
-  return null;
+  return installedPackage(name) ?? installedPackage(name, join(cacheFolder(config), "package.json"));
 }
 
 /**
@@ -55,16 +50,16 @@ function cacheFolder(config: Config): string {
 
 function install(folder: string): Promise<void> {
   const windows = process.platform === "win32";
-  const words = ["install", "--prefix", folder, "--no-save", "--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"];
+  const words = ["install", "--prefix", folder, "--no-save", "--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error", ...SHORT_WAITS];
   return new Promise((resolve, reject) => {
     const npm = spawn(windows ? "npm.cmd" : "npm", [...words, ...DEMO_PACKAGES.map((name) => `${name}@${VERSION}`)], {
       cwd: folder, shell: windows, stdio: ["ignore", "ignore", "pipe"], env: childEnvironment(),
     });
     let output = "";
     npm.stderr.on("data", (chunk: Buffer) => void (output = (output + chunk.toString()).slice(-4000)));
-    const remedy = `mend that and run the command again, or install them beside moco-v3: npm install ${DEMO_PACKAGES.join(" ")}`;
-    npm.on("error", (error) => reject(new DownloadError(`npm could not be run (${error.message}): ${remedy}`)));
+    const remedy = `and run the command again, or install them beside moco-v3: npm install ${DEMO_PACKAGES.join(" ")}`;
+    npm.on("error", (error) => reject(new DownloadError(`npm could not be run (${error.message}): install it ${remedy}`)));
     npm.on("close", (code) =>
-      code === 0 && existsSync(join(folder, "node_modules")) ? resolve() : reject(new DownloadError(`npm could not fetch the demo's images: ${remedy}\n${output.trim()}`)));
+      code === 0 && existsSync(join(folder, "node_modules")) ? resolve() : reject(new DownloadError(`npm could not fetch the demo's images: see that there is a network ${remedy}\n${output.trim()}`)));
   });
 }

@@ -1,6 +1,6 @@
-import { existsSync } from "node:fs";
+import { accessSync, constants, existsSync, statSync } from "node:fs";
 import { availableParallelism, totalmem } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { type Config, readConfig } from "../config.js";
 import { type AddonPlace, buildFolder, findAddon } from "./addonPlace.js";
 import { isAddonFresh, programVersion } from "./buildAddon.js";
@@ -31,8 +31,6 @@ export interface Diagnosis {
   readonly checks: Check[];
 }
 
-const OLDEST_NODE = [20, 19] as const;
-
 /** Looks at everything that the package needs, without changing or loading anything. */
 export function diagnose(config: Config = readConfig()): Diagnosis {
   const libtorch = lookForLibtorch(config);
@@ -40,13 +38,13 @@ export function diagnose(config: Config = readConfig()): Diagnosis {
   const addon = location === null ? null : findAddon(location);
   const ready = addon !== null && (addon.source === "package" || isAddonFresh(location!));
   const checks = [
-    checkNode(),
+    ok("node", process.versions.node), // an older one does not come this far: see `tooOld`
+    checkCache(config, location !== null),
     location ? ok("libtorch", `${location.build} at ${location.root} (${describeSource(location)})`) : (libtorch as Check),
     checkAddon(location, ready ? addon : null),
     checkDevices(config),
     // npm brings it to machines without a GPU too.
     ...(location && (wantsCudaAddon(config) || (addon?.source === "build" && addon.cuda)) ? [checkCudaAddon(config, location), checkKernelCompiler(config, location)] : []),
-    ok("cache", config.cache),
     checkPython(config, location !== null),
     checkTool("compiler", ["c++", "g++", "clang++"], ready),
     checkTool("cmake", ["cmake"], ready),
@@ -56,13 +54,6 @@ export function diagnose(config: Config = readConfig()): Diagnosis {
 
 function ok(name: string, found: string): Check {
   return { name, status: "ok", found };
-}
-
-function checkNode(): Check {
-  const [major = 0, minor = 0] = process.versions.node.split(".").map(Number);
-  if (major > OLDEST_NODE[0] || (major === OLDEST_NODE[0] && minor >= OLDEST_NODE[1])) return ok("node", process.versions.node);
-  const found = `${process.versions.node} is older than ${OLDEST_NODE.join(".")}`;
-  return { name: "node", status: "missing", found, fix: "install Node 22 from https://nodejs.org (or: nvm install 22)" };
 }
 
 function lookForLibtorch(config: Config): LibtorchLocation | Check {
@@ -132,6 +123,25 @@ export function checkDevices(config: Config = readConfig(), trial: GpuTrial | nu
   const libtorch = lookForLibtorch(config);
   const cpu = `cpu (${availableParallelism()} threads, ${(totalmem() / 1e9).toFixed(0)} GB)`;
   return checkGpus(cpu, lookForGpus(), "root" in libtorch ? libtorch : null, trial);
+}
+
+/**
+ * The folder for what is fetched.
+ *
+ * @param hasLibtorch whether nothing has to be fetched into it before the package works
+ */
+export function checkCache({ cache }: Pick<Config, "cache">, hasLibtorch: boolean): Check {
+  let folder = cache;
+  while (!existsSync(folder) && dirname(folder) !== folder) folder = dirname(folder); // it is made when it is needed
+  try {
+    if (!statSync(folder).isDirectory()) throw new Error(`${folder} is a file`);
+    accessSync(folder, constants.W_OK | constants.X_OK);
+    return ok("cache", cache);
+  } catch (error) {
+    const what = hasLibtorch ? "no demo, no kernels of one's own" : "libtorch cannot be fetched";
+    const found = `${cache} cannot be written (${(error as Error).message}): ${what}`;
+    return { name: "cache", status: hasLibtorch ? "optional" : "missing", found, fix: "export MOCO_CACHE=FOLDER, one that you may write to" };
+  }
 }
 
 function checkPython(config: Config, hasLibtorch: boolean): Check {

@@ -131,7 +131,7 @@ function assertGlibc(): void {
 }
 
 /** @throws {DiskFullError} if the cache's disk has less than `bytes` free. */
-export async function assertSpace(config: Config, bytes: number): Promise<void> {
+async function assertSpace(config: Config, bytes: number): Promise<void> {
   await mkdir(config.cache, { recursive: true });
   const { bavail, bsize } = await statfs(config.cache);
   if (bavail * bsize >= bytes) return;

@@ -1,7 +1,8 @@
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Config, readConfig } from "../config.js";
 import { LibtorchNotFoundError, SetupError, WAYS_OUT } from "./errors.js";
+import { namesIn } from "./namesIn.js";
 import { hasNvidiaDriver } from "./nvidiaDriver.js";
 import { findPython, findPythonTorch } from "./python.js";
 import { inspectTorchFolder, type LibtorchLocation } from "./torchFolder.js";
@@ -50,7 +51,7 @@ export function findLibtorch(config: Config = readConfig()): LibtorchLocation {
 /** The libtorch of the cache, `null` if there is none. */
 export function cachedLibtorch(config: Config): LibtorchLocation | null {
   const wantCuda = config.cuda ?? hasNvidiaDriver();
-  const installed = readdirOrEmpty(config.cache)
+  const installed = namesIn(config.cache)
     .filter((name) => name.startsWith("libtorch-"))
     .flatMap((name) => {
       const manifest = readManifest(join(config.cache, name));
@@ -82,8 +83,4 @@ function named(tried: string[], what: string, find: () => LibtorchLocation): Lib
 
 function notFound(tried: string[], advice: string): LibtorchNotFoundError {
   return new LibtorchNotFoundError(`libtorch was not found. Tried:\n${tried.join("\n")}\n${advice}\n${WAYS_OUT}`);
-}
-
-function readdirOrEmpty(folder: string): string[] {
-  return existsSync(folder) ? readdirSync(folder) : [];
 }

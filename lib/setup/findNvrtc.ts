@@ -1,6 +1,6 @@
-import { existsSync, readdirSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { Config } from "../config.js";
+import { namesIn } from "./namesIn.js";
 import type { LibtorchLocation } from "./torchFolder.js";
 
 /** Folder of the cache for a compiler that was fetched without the rest of CUDA. */
@@ -15,7 +15,7 @@ export const NVRTC = "nvrtc";
 export function findNvrtc(config: Config, libtorch: LibtorchLocation, places: readonly string[] = toolkits(config)): string | null {
   const packages = [join(dirname(libtorch.root), "nvidia"), join(config.cache, NVRTC, "nvidia")].flatMap(libraryFolders);
   for (const folder of [...packages, libtorch.libDir, ...places]) {
-    const found = existsSync(folder) ? readdirSync(folder).filter((file) => /^libnvrtc\.so\.\d+$|^libnvrtc-[0-9a-f]+\.so\.\d+$/.test(file)) : [];
+    const found = namesIn(folder).filter((file) => /^libnvrtc\.so\.\d+$|^libnvrtc-[0-9a-f]+\.so\.\d+$/.test(file));
     if (found[0] !== undefined) return join(folder, found[0]);
   }
   return null;
@@ -26,5 +26,5 @@ function toolkits({ cudaHome }: Config): string[] {
 }
 
 function libraryFolders(nvidia: string): string[] {
-  return existsSync(nvidia) ? readdirSync(nvidia).map((each) => join(nvidia, each, "lib")) : [];
+  return namesIn(nvidia).map((each) => join(nvidia, each, "lib"));
 }

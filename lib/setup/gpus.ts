@@ -1,7 +1,8 @@
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { hiddenGpus } from "../config.js";
 import type { Check } from "./diagnose.js";
+import { namesIn } from "./namesIn.js";
 import { hasNvidiaDriver } from "./nvidiaDriver.js";
 
 /** What this machine shows of NVIDIA's GPUs without any library of theirs. */
@@ -28,7 +29,7 @@ export interface GpuTrial {
 /** Looks for GPUs. @param root for tests: a folder in place of / */
 export function lookForGpus(root = "/"): GpuFacts {
   const read = (path: string): string => (existsSync(join(root, path)) ? readFileSync(join(root, path), "utf8") : "");
-  const list = (path: string): string[] => (existsSync(join(root, path)) ? readdirSync(join(root, path)) : []);
+  const list = (path: string): string[] => namesIn(join(root, path));
   const pci = "sys/bus/pci/devices";
   const cards = list(pci).filter((each) => /^0x10de/.test(read(`${pci}/${each}/vendor`)) && /^0x03/.test(read(`${pci}/${each}/class`)));
   const named = "proc/driver/nvidia/gpus";

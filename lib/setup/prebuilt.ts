@@ -1,10 +1,10 @@
 import { existsSync, readdirSync } from "node:fs";
-import { createRequire } from "node:module";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
+import { installedPackage } from "./installedPackage.js";
 import type { LibtorchLocation } from "./torchFolder.js";
 
 /** The platforms that packages with binaries are published for, as npm names them. */
-export const PACKAGED_PLATFORMS: readonly string[] = ["linux-x64"];
+const PACKAGED_PLATFORMS: readonly string[] = ["linux-x64"];
 
 /** The addon's files; the first one is loaded, the second one loads libtorch before it. */
 export const ADDON_FILES = ["moco.node", "moco_loader.node"] as const;
@@ -21,18 +21,8 @@ export function binaryFolder(version: string): string {
   return `libtorch-${version}`;
 }
 
-/** Where npm has put a package, or null if it is not installed. */
+/** Where a package is, or null; replaced in tests. */
 type FindPackage = (name: string) => string | null;
-
-const require = createRequire(import.meta.url);
-
-function installedPackage(name: string): string | null {
-  try {
-    return dirname(require.resolve(`${name}/package.json`));
-  } catch {
-    return null;
-  }
-}
 
 /**
  * The folder with the addon that npm has installed for this platform and this libtorch.

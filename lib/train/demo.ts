@@ -12,7 +12,7 @@ import type { PretrainOptions } from "./pretrainOptions.js";
  * The demo's network: a ViT of four blocks on 48-pixel views. The convolutional stem gives it 9 patch tokens, which makes an epoch cheap, and
  * learns faster than a linear patch projection.
  */
-export const demoEncoder = { imageSize: 48, embedDim: 96, depth: 4, numHeads: 3, stem: "conv" } as const;
+const demoEncoder = { imageSize: 48, embedDim: 96, depth: 4, numHeads: 3, stem: "conv" } as const;
 
 /**
  * The paper's recipe for a ViT, adapted to drawings and to minutes. Crops keep at least half of a drawing, which has no background to lose;

@@ -33,6 +33,8 @@ export interface EmbedImagesOptions {
   threads?: number;
   imageSize?: number;
   numHeads?: number;
+  /** Turn pictures upright as their EXIF orientation says. Default false. */
+  exif?: boolean;
   /** Give vectors the length 1. Default false. */
   normalize?: boolean;
   /** Share of the images that may be unreadable. Default 0.01. */
@@ -82,7 +84,7 @@ const COMMIT_MS = 1000;
  * @example await embedImages({ images: ["photos"], checkpoint: "runs/photos", out: "photos.parquet" });
  */
 export async function embedImages(options: EmbedImagesOptions, hooks: EmbedImagesHooks = {}): Promise<EmbedImagesResult> {
-  const { out, precision = "fp32", batchSize = 64, threads, normalize = false, maxBad = 0.01 } = options;
+  const { out, precision = "fp32", batchSize = 64, threads, normalize = false, exif = false, maxBad = 0.01 } = options;
   requireWhole("batchSize", batchSize, 1);
   requireRange("maxBad", maxBad, 0, 1);
   if (threads !== undefined) requireWhole("threads", threads, 1);
@@ -100,7 +102,7 @@ export async function embedImages(options: EmbedImagesOptions, hooks: EmbedImage
     const { dim } = extractor;
     const names = createHash("sha256");
     if (out !== undefined) {
-      const settings = { layer: extractor.layer, imageSize: extractor.imageSize.join("x"), batchSize, precision, device: device.split(":")[0]!, normalize };
+      const settings = { layer: extractor.layer, imageSize: extractor.imageSize.join("x"), batchSize, precision, device: device.split(":")[0]!, normalize, ...(exif && { exif }) };
       const about = { numHeads: spec.numHeads, normEps: spec.normEps, images: images.length, split: split ?? null, names: namesOf(images) };
       const manifest: Manifest = { version: 1, checkpoint: await digestOf(file), ...settings, ...about };
       if (options.restart) await PartialEmbeddings.remove(out);
@@ -121,7 +123,7 @@ export async function embedImages(options: EmbedImagesOptions, hooks: EmbedImage
     if (rest.images.length === 0) done = resumedFrom;
     let rows = partial?.count ?? 0;
     let committed = performance.now();
-    for await (const batch of rest.images.length === 0 ? [] : extractor.batches(rest.images, { ...(pool && { pool }) })) {
+    for await (const batch of rest.images.length === 0 ? [] : extractor.batches(rest.images, { exif, ...(pool && { pool }) })) {
       const features = batch.features;
       const values = torch.scope(() => (normalize ? normalized(features) : features).to("cpu").data() as Float32Array);
       features.dispose();

@@ -17,8 +17,6 @@ import { createAutocast, type Precision } from "./options.js";
  */
 export type FeatureLayer = "class" | "patches" | "pooled" | "projector";
 
-export const featureLayers: readonly FeatureLayer[] = ["class", "patches", "pooled", "projector"];
-
 /** Which features are taken, and from images of which size. */
 export interface FeatureOptions {
   /** Default: the class token of a ViT, the pooled features of a ResNet. */

@@ -140,7 +140,17 @@ export async function finetune(options: FinetuneOptions, hooks: SupervisedHooks 
     let evaluation: EvaluationEntry | null = null;
     let stop: "interrupted" | "stop-after" | null = null;
     model.train();
-    training: for (let { epoch, step } = start; epoch < epochs; epoch++, step = 0) {
+    // False where it was interrupted.
+    const evaluate = async (epoch: number): Promise<boolean> => {
+      if (val === null) return true;
+      const found = await judge(model);
+      const ofAverage = found === null || average === null ? null : await judge(average.network);
+      if (found === null || (average !== null && ofAverage === null)) return false;
+      evaluation = recorder.evaluated(epoch, found, ofAverage);
+      return true;
+    };
+
+    for (let { epoch, step } = start; epoch < epochs && stop === null; epoch++, step = 0) {
       for await (using batch of untilAborted(loader.epoch(epoch, step), ranks.ownStop)) {
         const lr = fineTuningRateAt(scheduleEpoch(recipe, epoch, step, stepsPerEpoch), scheduleOf(recipe));
         optimizer.setLearningRate(lr);
@@ -187,28 +197,17 @@ export async function finetune(options: FinetuneOptions, hooks: SupervisedHooks 
         step++;
         await nextTurn(); // signals arrive in between
         stop = ranks.stopWanted ? "interrupted" : steps === recipe.stopAfter ? "stop-after" : null;
-        if (stop === null || step === stepsPerEpoch) continue;
-        await recorder.save({ epoch, step }, bad);
-        break training;
+        if (stop !== null && step < stepsPerEpoch) break; // an epoch's last step is followed by its evaluation
       }
-      if (step < stepsPerEpoch) { // while it waited for images
-        stop = "interrupted";
-        if (steps > 0) await recorder.save({ epoch, step }, loader.bad);
+      const isTrained = step === stepsPerEpoch;
+      if (!isTrained || !(await evaluate(epoch))) {
+        if (isTrained) stop = "interrupted"; // while it evaluated
+        stop ??= "interrupted"; // while it waited for images
+        if (steps > 0) await recorder.save({ epoch, step }, ranks.bad(loader.bad)); // at the epoch's end: trained, and to be evaluated
         break;
-      }
-      if (val !== null) {
-        const found = await judge(model);
-        const ofAverage = found === null || average === null ? null : await judge(average.network);
-        if (found === null || (average !== null && ofAverage === null)) {
-          stop = "interrupted";
-          await recorder.save({ epoch, step: stepsPerEpoch }, ranks.bad(loader.bad)); // trained, and to be evaluated
-          break;
-        }
-        evaluation = recorder.evaluated(epoch, found, ofAverage);
       }
       await recorder.save({ epoch: epoch + 1, step: 0 }, ranks.bad(loader.bad));
       if (epoch + 1 === epochs) stop = null;
-      if (stop !== null) break;
     }
     await ranks.lead(() => recorder.flush());
     const reason = stop ?? "finished";

@@ -92,7 +92,7 @@ export async function evaluateKnn(options: KnnEvaluationOptions): Promise<KnnEva
 }
 
 /** @throws OptionError for numbers of neighbours, temperatures or precisions that cannot be */
-export function requireKnnOptions({ neighbours = [], temperature, galleryPrecision, images }: KnnJudgeOptions, device: string): void {
+function requireKnnOptions({ neighbours = [], temperature, galleryPrecision, images }: KnnJudgeOptions, device: string): void {
   for (const k of neighbours) requireWhole("k", k, 1);
   if (temperature !== undefined) requireRange("temperature", temperature, Number.MIN_VALUE, Number.MAX_VALUE);
   if (galleryPrecision !== undefined) requirePrecision(galleryPrecision, device);

@@ -1,39 +1,8 @@
 /** What the options of trainings and evaluations have in common: their checks, the device, the precision. */
 import * as torch from "../torch/index.js";
-import type { LoggingOptions } from "./runs/logging.js";
 
 /** How a forward pass computes: in float32, or with autocast in bfloat16 or float16. */
 export type Precision = "fp32" | "bf16" | "fp16";
-
-/** What every training can be told. */
-export interface TrainingOptions extends LoggingOptions {
-  /** `"cpu"`, `"cuda"` or `"cuda:N"`. Default: the first GPU, where there is one. */
-  device?: string;
-  /** Default: a random one, or that of the checkpoint that is resumed. */
-  seed?: number;
-  /** Threads of one operator on the CPU. Default: libtorch's choice. */
-  threads?: number;
-  /** Threads that prepare images, at most as many as the machine has. Default 32. */
-  workers?: number;
-  /** Keep decoded images in memory, as far as they fit. Default false. */
-  cacheImages?: boolean;
-  /** Turn pictures upright as their EXIF orientation says. Default false, as upstream. */
-  exif?: boolean;
-  /** Fraction of the images that may be unreadable. Default 0.01. */
-  maxBad?: number;
-
-  /** Folder for checkpoints and log. Without it nothing is written. */
-  out?: string;
-  /**
-   * Go on from the latest checkpoint in `out`, which must be given, or begin where there is none: a job that is started again and again
-   * with the same options comes to its end. A latest checkpoint that is damaged is kept under another name, and told. Default false.
-   */
-  autoResume?: boolean;
-  /** Write checkpoints in the background: the training waits only for a copy in memory. Default true. */
-  saveInBackground?: boolean;
-  /** Stop after this many steps of this call, and save. Default: run to the end. */
-  stopAfter?: number;
-}
 
 /** An option of a training or an evaluation has a value that it cannot have. */
 export class OptionError extends Error {
@@ -61,6 +30,11 @@ export function resolveDevice(wanted: string | undefined): string {
 export function requireWhole(name: string, value: number, least: number): void {
   if (Number.isSafeInteger(value) && value >= least) return;
   throw new OptionError(`${name} is ${value}; give a whole number of at least ${least}`);
+}
+
+/** The same of an option that may be left out. */
+export function requireWholeIfGiven(name: string, value: number | null | undefined, least: number): void {
+  if (value !== null && value !== undefined) requireWhole(name, value, least);
 }
 
 /** @throws OptionError unless `value` lies between `least` and `most`; `Number.MIN_VALUE` and `MAX_VALUE` stand for above 0 and any */

@@ -5,16 +5,15 @@ import { isArchitecture, UnknownArchitectureError, VisionTransformer, type Encod
 import type { Module } from "../nn/index.js";
 import { AdamW, LARS, scaledLearningRate, type Optimizer } from "../optim/index.js";
 import type { Tensor } from "../torch/index.js";
-import { coresOfRank, deviceOfRank, requireDivisible } from "./ranks/share.js";
+import { requireDivisible } from "./ranks/share.js";
 import { ratesOnDevice } from "./graphs/ratesOnDevice.js";
 import { graphChoices, requireRecordable, type CudaGraph } from "./graphs/stepRecorder.js";
 import type { Position } from "./runs/checkpointFiles.js";
-import { resolveLogging } from "./runs/logging.js";
-import { requireStableFolder } from "./runs/resuming.js";
 import {
-  fastestPrecision, OptionError, requireOneOf, requirePrecision, requireRange, requireWhole, resolveDevice, type Precision, type TrainingOptions,
+  fastestPrecision, OptionError, requireOneOf, requirePrecision, requireRange, requireWhole, requireWholeIfGiven, type Precision,
 } from "./options.js";
 import { spikeAnswers, type OnSpike } from "./stability/spikePolicy.js";
+import { resolveTraining, type TrainingOptions } from "./trainingOptions.js";
 
 export type OptimizerName = "lars" | "adamw";
 
@@ -22,10 +21,6 @@ export type OptimizerName = "lars" | "adamw";
 export interface PretrainOptions extends TrainingOptions {
   /** What `openImages` opens (a folder, a list, shards, Parquet, a benchmark data set), or a source or stream of your own. */
   data: string | ImageSource | ImageStream;
-  /** Images of an epoch, where a stream's shards do not tell. */
-  images?: number;
-  /** Images among which a stream's next one is drawn. */
-  shuffleBuffer?: number;
 
   /** Name of an architecture, or a function that builds a `VisionTransformer` or a `ResNet`. Default `"resnet50"`. */
   encoder?: string | ((numClasses: number) => Module);
@@ -158,8 +153,8 @@ export type Recipe = ReturnType<typeof resolveOptions>;
  */
 export function resolveOptions(options: PretrainOptions) {
   const { encoder = "resnet50", batchSize = 4096, baseLr = 0.6, group } = options;
-  const device = resolveDevice(options.device ?? deviceOfRank(group));
-  const cores = coresOfRank(group);
+  const training = resolveTraining(options);
+  const { device } = training;
   const arch = options.arch ?? (typeof encoder === "string" ? encoder : "custom");
   const given = {
     data: typeof options.data === "string" ? options.data : null,
@@ -185,30 +180,17 @@ export function resolveOptions(options: PretrainOptions) {
     microBatch: options.microBatch ?? null,
     cropMin: options.cropMin ?? 0.08,
     augmentation: options.augmentation ?? null,
-    exif: options.exif ?? false,
     augment: options.augment ?? ("cpu" as const),
-    device,
+    ...training,
     precision: (options.precision ?? "auto") === "auto" ? fastestPrecision(arch, device) : (options.precision as Precision | "fp64"),
     tf32: options.tf32 ?? false,
     deterministic: options.deterministic ?? false,
-    seed: options.seed ?? null,
-    threads: options.threads ?? (group === undefined ? null : cores),
-    // Upstream's 0 means the training's own process; here there is always a thread.
-    workers: Math.max(1, Math.min(options.workers ?? 32, cores)),
-    worldSize: group?.size ?? 1,
-    cacheImages: options.cacheImages ?? false,
-    maxBad: options.maxBad ?? 0.01,
     cudaGraph: options.cudaGraph ?? ("off" as const),
-    out: options.out ?? null,
-    autoResume: options.autoResume ?? false,
-    resume: options.resume ?? null,
     init: options.init ?? null,
     saveEveryEpochs: options.saveEveryEpochs ?? 1,
     saveEverySteps: options.saveEverySteps ?? 0,
     keep: options.keep ?? null,
     keepEvery: options.keepEvery ?? null,
-    saveInBackground: options.saveInBackground ?? true,
-    stopAfter: options.stopAfter ?? null,
     clipGrad: options.clipGrad ?? null,
     watch: options.watch ?? true,
     onSpike: options.onSpike ?? ("warn" as const),
@@ -217,24 +199,19 @@ export function resolveOptions(options: PretrainOptions) {
     knnEvery: options.knnEvery ?? null,
     knnData: options.knnData ?? null,
     knnImages: options.knnImages ?? null,
-    logging: resolveLogging(options),
   };
-  const { threads, stopAfter, seed, patchSize, microBatch, precision, optimizer, betas, keep, keepEvery, knnEvery, knnData, knnImages } = given;
+  const { patchSize, microBatch, precision, optimizer, betas, keep, keepEvery, knnEvery, knnData, knnImages } = given;
 
   if (typeof encoder === "string" && !isArchitecture(encoder)) throw new UnknownArchitectureError(encoder);
   for (const name of ["imageSize", "dim", "mlpDim", "epochs", "saveEveryEpochs"] as const) requireWhole(name, given[name], 1);
   for (const name of ["startEpoch", "saveEverySteps"] as const) requireWhole(name, given[name], 0);
-  const { images = null, shuffleBuffer = null } = options;
-  const counts = { images, shuffleBuffer, microBatch, threads, stopAfter, patchSize, keep, keepEvery, knnEvery, knnImages };
-  for (const [name, value] of Object.entries(counts)) if (value !== null) requireWhole(name, value, 1);
-  if (seed !== null) requireWhole("seed", seed, 0);
-  requireWhole("workers", options.workers ?? 1, 0);
+  for (const [name, value] of Object.entries({ microBatch, patchSize, keep, keepEvery, knnEvery, knnImages })) requireWholeIfGiven(name, value, 1);
   // BatchNorm needs two values per channel, contrast two images.
   requireWhole("batchSize", batchSize, 2);
   requireDivisible("batchSize", batchSize, group);
   for (const name of ["lr", "weightDecay", "warmupEpochs"] as const) requireRange(name, given[name], 0, Number.MAX_VALUE);
   requireRange("temperature", given.temperature, Number.MIN_VALUE, Number.MAX_VALUE);
-  for (const name of ["m", "maxBad"] as const) requireRange(name, given[name], 0, 1);
+  requireRange("m", given.m, 0, 1);
   requireRange("cropMin", given.cropMin, Number.MIN_VALUE, 1);
   requireRange("momentum", given.momentum, 0, 1 - Number.EPSILON);
   for (const beta of betas) requireRange("betas", beta, 0, 1 - Number.EPSILON);
@@ -254,7 +231,6 @@ export function resolveOptions(options: PretrainOptions) {
       "init begins a new run and resume goes on with one; give resume alone to go on, or init alone to begin with another encoder's weights",
     );
   }
-  requireStableFolder(given);
   if (precision !== "fp64") requirePrecision(precision, device);
   else if (knnEvery !== null) throw new OptionError("precision fp64 is for comparing trainings, and knnEvery judges in lower ones; leave one of them out");
   if (given.clipGrad !== null) requireRange("clipGrad", given.clipGrad, Number.MIN_VALUE, Number.MAX_VALUE);

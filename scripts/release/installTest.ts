@@ -1,9 +1,10 @@
 import { execFile } from "node:child_process";
-import { mkdirSync, mkdtempSync, readdirSync, realpathSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { promisify } from "node:util";
 import { childEnvironment } from "../../lib/config.js";
+import { namesIn } from "../../lib/setup/namesIn.js";
 
 const run = promisify(execFile);
 
@@ -22,7 +23,7 @@ export class CleanMachine implements Disposable {
     for (const each of [bin, this.project, join(this.folder, "home")]) mkdirSync(each);
     const seen = new Set<string>();
     for (const folder of [dirname(process.execPath), ...(childEnvironment().PATH ?? "").split(":")]) {
-      for (const name of readdirOrEmpty(folder)) {
+      for (const name of namesIn(folder)) {
         if (seen.has(name) || TOOLS.test(name)) continue;
         seen.add(name);
         symlinkSync(join(folder, name), join(bin, name));
@@ -75,12 +76,4 @@ export async function tryInstallation(machine: CleanMachine, tarballs: readonly 
   writeFileSync(join(machine.project, "sum.mjs"), 'import { ones } from "moco-v3/torch";\nconsole.log(ones([3, 4]).sum().item());\n');
   const sum = Number(await machine.run("node", "sum.mjs"));
   return { addon: checks.find(({ name }) => name === "addon")?.found ?? "", demo, sum };
-}
-
-function readdirOrEmpty(folder: string): string[] {
-  try {
-    return readdirSync(folder);
-  } catch {
-    return [];
-  }
 }

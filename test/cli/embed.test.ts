@@ -77,7 +77,7 @@ describe("a run that is stopped", () => {
 });
 
 test.each([
-  [["embed", china], 2, /required option '--pretrained/],
+  [["embed", china], 2, /say which encoder makes the vectors: --pretrained/],
   [["embed", china, "--pretrained", "none.pth"], 1, /there is no checkpoint none\.pth/],
   [["embed", china, "--pretrained", "encoder.pth", "--json"], 2, /--json tells about a file; give --out/],
   [["embed", china, "--pretrained", "encoder.pth", "--out", "x.txt"], 1, /let it end in \.npy, \.parquet, \.jsonl, \.safetensors/],

@@ -72,7 +72,7 @@ test("SIGTERM saves in the middle of an epoch; the printed command goes on; so d
   const command = /Go on with:\n {2}(.*)\n/.exec(stopped.stderr)![1]!;
   expect(command).toMatch(/ finetune --resume two digits -b 48/);
   const on = await startCommand("sh", ["-c", `${command} --stop-after 1 --quiet`], { cwd: root });
-  expect([on.code, on.stderr]).toEqual([0, expect.stringMatching(/^Stopped as --stop-after asks after 1 step;/)]);
+  expect([on.code, on.stderr]).toEqual([0, expect.stringMatching(/^Stopped as --stop-after asks after 1 step\./)]);
   const log = readRunLog(join(root, "two", "log.jsonl"));
   expect(log.runs[1]).toMatchObject({ firstStep: steps.length, resumedFrom: "two/checkpoint.pth.tar" });
   expect(log.steps.map(({ step }) => step)).toEqual(Array.from({ length: steps.length + 1 }, (_, i) => i));

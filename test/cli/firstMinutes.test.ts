@@ -6,8 +6,10 @@ import { expect, test } from "@jest/globals";
 import { isImageName } from "../../lib/data/folder/imageEndings.js";
 import { decodeWithSharp } from "../../lib/data/decoding/decode.js";
 import { TooManyBadImagesError } from "../../lib/data/errors.js";
+import { afterStop, resumeCommand } from "../../lib/cli/runFolder.js";
 import { systemRemedy } from "../../lib/cli/systemErrors.js";
 import { meantWords } from "../../lib/cli/words.js";
+import { checkCache } from "../../lib/setup/diagnose.js";
 import { isTooOld, tooOld } from "../../lib/setup/nodeVersion.mjs";
 import { temporaryFolder } from "../support/temporaryFolder.js";
 import { startMoco } from "./moco.js";
@@ -45,12 +47,41 @@ test("a file in the place of the run's folder is named, with the remedy", async 
   expect(stderr).toMatch(/^error: ENOTDIR.*1\.jpg'\. There is a file where a folder is needed: /);
 });
 
+test("doctor says when the cache cannot be written, and whether that is in the way", () => {
+  const file = join(folder, "no-folder");
+  writeFileSync(file, "");
+  const cache = join(file, "moco-v3");
+  expect(checkCache({ cache }, true)).toEqual({
+    name: "cache", status: "optional", found: `${cache} cannot be written (${file} is a file): no demo, no kernels of one's own`,
+    fix: "export MOCO_CACHE=FOLDER, one that you may write to",
+  });
+  expect(checkCache({ cache }, false)).toMatchObject({ status: "missing", found: expect.stringMatching(/: libtorch cannot be fetched$/) as unknown });
+  for (const there of [folder, join(folder, "not", "yet")]) expect(checkCache({ cache: there }, false)).toEqual({ name: "cache", status: "ok", found: there });
+  // Root may write wherever it is not read-only.
+  if (process.getuid?.() === 0) return;
+  const closed = join(folder, "closed");
+  mkdirSync(closed, { mode: 0o555 });
+  expect(checkCache({ cache: closed }, true)).toMatchObject({ status: "optional", found: expect.stringMatching(/EACCES/) as unknown });
+});
+
 test("a demo that could not write its page does not begin", async () => {
   const file = join(folder, "file");
   writeFileSync(file, "");
   const { code, stdout, stderr } = await startMoco(["demo", "--out", join(file, "demo")]);
   expect([code, stdout]).toEqual([1, ""]);
   expect(stderr).toMatch(/^error: ENOTDIR.*There is a file where a folder is needed/);
+});
+
+test("a run that is stopped before it has saved anything is begun again, not resumed", () => {
+  const out = join(folder, "stopped");
+  const command = resumeCommand("pretrain", out);
+  expect(command).not.toContain("--resume");
+  expect(afterStop(null, out, command)).toBe("Nothing is saved yet; give the same command again.");
+  mkdirSync(out);
+  writeFileSync(join(out, "checkpoint_0000.pth.tar"), "");
+  expect(resumeCommand("pretrain", out)).toContain(`--resume ${out}`);
+  expect(afterStop(null, out, "moco x")).toBe("There is nothing new to save.\nGo on with:\n  moco x");
+  expect(afterStop("a/b", out, "moco x")).toBe("Everything is saved in a/b.\nGo on with:\n  moco x");
 });
 
 test("HEIC photographs are called by their name, and what macOS writes beside images is passed over", async () => {

@@ -104,14 +104,14 @@ test("SIGTERM saves in the middle of an epoch; the printed command goes on; so d
   expect([stopped.code, stopped.signal]).toEqual([0, null]);
   expect(stopped.stderr).toContain("SIGTERM: finishing this step, then saving.");
   const { steps } = readRunLog(join(root, "two", "log.jsonl"));
-  const [, checkpoint] = /everything is saved in (\S+)\./.exec(stopped.stderr)!;
+  const [, checkpoint] = /Everything is saved in (\S+)\./.exec(stopped.stderr)!;
   expect(stopped.stdout).toBe(`${checkpoint}\n`);
   expect(stopped.stderr).toContain(`after ${steps.length} step`);
 
   const command = /Go on with:\n {2}(.*)\n/.exec(stopped.stderr)![1]!;
   const on = await startCommand("sh", ["-c", `${command} --stop-after 1 --quiet`], { cwd: root });
   expect(on.code).toBe(0);
-  expect(on.stderr).toMatch(/^Stopped as --stop-after asks after 1 step;/);
+  expect(on.stderr).toMatch(/^Stopped as --stop-after asks after 1 step\./);
   const log = readRunLog(join(root, "two", "log.jsonl"));
   expect(log.runs[1]).toMatchObject({ firstStep: steps.length, resumedFrom: checkpoint });
   expect(log.steps.map(({ step }) => step)).toEqual(Array.from({ length: steps.length + 1 }, (_, i) => i));

@@ -5,7 +5,7 @@ import type { PixelParameters } from "../../lib/data/augmentation/devicePlan.js"
 import { DataOptionError, ImagePool, RandomStream, decodeImage, type DecodedImage, type JitterParameters } from "../../lib/data/index.js";
 import * as torch from "../../lib/torch/index.js";
 import { fixturePath } from "../support/fixtures.js";
-import { drawPixelParameters } from "../support/pixelParameters.js";
+import { drawPixelParameters, neutral, nothing } from "../support/pixelParameters.js";
 import { expectNoTensorsLeft } from "../support/tensorsLeft.js";
 
 // Registered first: it runs before the tensors are counted.
@@ -21,8 +21,6 @@ const augmentation = new DeviceAugmentation("cpu");
 const files = ["china.jpg", "flower.jpg"].map((name) => readFileSync(fixturePath(`augment/files/${name}`)));
 const photographs = await Promise.all(files.map((file) => decodeImage(file)));
 
-const nothing: PixelParameters = { jitter: null, grayscale: false, blurSigma: null, solarize: null, flip: false };
-const neutral: JitterParameters = { order: [], brightness: 1, contrast: 1, saturation: 1, hue: 0 };
 const random = new RandomStream({ seed: 11, epoch: 0, index: 0, stream: 0 });
 
 /** `count` parts of the photographs, at places that repeat from call to call, and what the CPU kernels make of them. */

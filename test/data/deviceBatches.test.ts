@@ -5,6 +5,7 @@ import type { PixelParameters } from "../../lib/data/augmentation/devicePlan.js"
 import { DataOptionError } from "../../lib/data/index.js";
 import type { Sample } from "../../lib/data/loading/epochSamples.js";
 import * as torch from "../../lib/torch/index.js";
+import { nothing } from "../support/pixelParameters.js";
 import { expectNoTensorsLeft } from "../support/tensorsLeft.js";
 
 // Registered first: it runs before the tensors are counted.
@@ -12,7 +13,6 @@ afterAll(() => augmentation.dispose());
 expectNoTensorsLeft();
 
 const augmentation = new DeviceAugmentation("cpu", { normalization: { mean: [0, 0, 0], std: [1, 1, 1] } });
-const nothing: PixelParameters = { jitter: null, grayscale: false, blurSigma: null, solarize: null, flip: false };
 
 const sample = (id: number): Sample => ({ id, name: `image ${id}`, label: null, image: () => "" });
 

@@ -1,10 +1,11 @@
 import { readFileSync } from "node:fs";
 import { afterAll, afterEach, describe, expect, test } from "@jest/globals";
-import { ImagePool, decodeImage, type Box, type DecodedImage, type JitterParameters, type Rendering, type Resizing } from "../../lib/data/index.js";
+import { ImagePool, decodeImage, type Box, type DecodedImage, type Rendering, type Resizing } from "../../lib/data/index.js";
 import { RandomStream } from "../../lib/data/random.js";
 import { native } from "../../lib/native.js";
 import * as torch from "../../lib/torch/index.js";
 import { fixturePath, readJson, readNpy } from "../support/fixtures.js";
+import { neutral } from "../support/pixelParameters.js";
 import { difference, golden, goldenImage, interleaved, same } from "./pixels.js";
 
 interface Manifest {
@@ -81,7 +82,6 @@ describe("random resized crop is PIL's, bit for bit", () => {
   });
 });
 
-const neutral: JitterParameters = { order: [], brightness: 1, contrast: 1, saturation: 1, hue: 0 };
 
 describe.each(["china.jpg", "flower.jpg"])("colour operations on %s are PIL's, bit for bit", (name) => {
   const tile = goldenImage(`colour/${name}.tile.npz`);

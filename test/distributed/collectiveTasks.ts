@@ -47,6 +47,7 @@ export function exchangeValues(group: ProcessGroup): unknown {
 export function storeWork(group: ProcessGroup): unknown {
   const { store, rank } = group;
   store.set(`of/${rank}`, `value ${rank}`);
+  store.get(`of/${rank}`); // answered once the value is there
   group.barrier("all have set");
   const other = store.get(`of/${(rank + 1) % group.size}`);
   store.add("sum", rank + 1);

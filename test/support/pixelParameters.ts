@@ -1,5 +1,10 @@
 import type { PixelParameters } from "../../lib/data/augmentation/devicePlan.js";
-import type { RandomStream } from "../../lib/data/index.js";
+import type { JitterParameters, RandomStream } from "../../lib/data/index.js";
+
+/** What leaves every pixel as it is. */
+export const nothing: PixelParameters = { jitter: null, grayscale: false, blurSigma: null, solarize: null, flip: false };
+/** A jitter that changes nothing. */
+export const neutral: JitterParameters = { order: [], brightness: 1, contrast: 1, saturation: 1, hue: 0 };
 
 /** Parameters with the recipe's strengths, any operation with any other and each of them frequent. */
 export function drawPixelParameters(random: RandomStream, largestSigma: number): PixelParameters {

@@ -60,6 +60,17 @@ describe.each([".npy", ".parquet", ".jsonl", ".safetensors"])("%s", (ending) => 
   });
 });
 
+test("pictures are turned upright where that is asked for", async () => {
+  const rowsOf = async (exif: boolean): Promise<string> => {
+    let rows = "";
+    await embedImages({ ...base, images: [fixturePath("augment/files/exif_rot.jpg")], exif }, { onRows: ({ features }) => void (rows = [...features].join()) });
+    return rows;
+  };
+  const [asStored, upright] = [await rowsOf(false), await rowsOf(true)];
+  expect(asStored.split(",")).toHaveLength(24);
+  expect(upright).not.toBe(asStored);
+});
+
 describe("going on", () => {
   const out = at("changed.npy");
 
@@ -70,6 +81,7 @@ describe("going on", () => {
       [{ batchSize: 8 }, /batchSize was 4 and is 8/],
       [{ normalize: true }, /normalize was false and is true/],
       [{ precision: "bf16" }, /precision was "fp32" and is "bf16"/],
+      [{ exif: true }, /exif was null and is true/],
     ];
     for (const [change, message] of changes) {
       await expect(embedImages({ ...base, out, ...change })).rejects.toMatchObject({ name: "EmbedResumeError", message: expect.stringMatching(message) as unknown });

@@ -2,7 +2,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
-import { readCheckpoint } from "../../lib/checkpoint/index.js";
+import { disposeTensors, readCheckpoint } from "../../lib/checkpoint/index.js";
 import { ResNet, VisionTransformer } from "../../lib/models/index.js";
 import { readRunLog } from "../../lib/report/index.js";
 import * as torch from "../../lib/torch/index.js";
@@ -30,12 +30,6 @@ afterAll(() => {
   rmSync(root, { recursive: true, force: true });
   expect(torch.memory().tensors).toBe(tensorsBefore);
 });
-
-function disposeAll(value: unknown): void {
-  if (value instanceof Tensor) value.dispose();
-  else if (value instanceof Map) for (const each of value.values()) disposeAll(each);
-  else if (typeof value === "object" && value !== null) for (const each of Object.values(value)) disposeAll(each);
-}
 
 describe("a run that was stopped and resumed ends with the same bytes", () => {
   test.each([[[1]], [[2, 1]], [[3]], [[1, 1, 1, 1, 1]], [[4]]])("stopped after %j steps", async (stops) => {
@@ -107,7 +101,7 @@ describe("checkpoints", () => {
     expect(value.moco_v3_run).toMatchObject({
       scaled: false, epoch: 2, step: 0, bad_images: [], facts: { seed: 7, images: 13, recipe: { encoder: { numHeads: 2 } } },
     });
-    disposeAll(value);
+    disposeTensors(value);
   });
 
   (testPython === null ? test.skip : test)("open with torch.load(weights_only=True), and the optimiser's state with torch.optim", () => {
@@ -165,7 +159,7 @@ describe("upstream's checkpoints are resumed at their epoch", () => {
     expect(starts).toEqual([saved.epoch * 3]);
     expect(untouched).toBe(saved.state_dict.size);
     expect(steps[0]).toMatchObject({ epoch: 2, stepInEpoch: 0 });
-    disposeAll(saved);
+    disposeTensors(saved);
   });
 });
 

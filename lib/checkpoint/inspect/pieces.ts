@@ -2,7 +2,7 @@ import * as torch from "../../torch/index.js";
 import type { Tensor } from "../../torch/index.js";
 
 /** Elements that are looked at together: as float64 they fill 4 MiB, which stays in the processor's cache. */
-export const PIECE_ELEMENTS = 2 ** 19;
+const PIECE_ELEMENTS = 2 ** 19;
 
 /**
  * Cuts tensors of one shape into the same pieces, so that work on huge ones takes little memory, whatever their strides. Pieces are views

@@ -2,7 +2,7 @@ import { tarMembers, type TarMember } from "./tar.js";
 import type { ByteSource } from "./byteSource.js";
 
 /** Last parts of a member's name, after its first dot and in lower case, that mean an image. */
-export const shardImageSuffixes: ReadonlySet<string> = new Set([
+const shardImageSuffixes: ReadonlySet<string> = new Set([
   "jpg", "jpeg", "png", "ppm", "pgm", "pbm", "pnm", "webp", "gif", "bmp", "tif", "tiff", "avif",
 ]);
 

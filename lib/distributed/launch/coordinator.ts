@@ -216,6 +216,6 @@ export class Coordinator {
 }
 
 /** What the keys of a generation's processes begin with, as torchrun's variables tell it to them. */
-export function generationKey(run: string, generation: number): string {
+function generationKey(run: string, generation: number): string {
   return `${run}/${generation}`;
 }

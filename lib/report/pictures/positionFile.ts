@@ -9,9 +9,6 @@ import { positionFigures } from "./positionFigures.js";
 import { positionCaption, positionPlot, similarityCaption, similarityPlot } from "./positionPlot.js";
 import type { PositionTable } from "./positionTable.js";
 
-/** Endings of the files that a position embedding can be drawn as. */
-export const positionEndings = [".png", ".svg", ".html"] as const;
-
 const margin = 24;
 const plotLeft = 84;
 const plotWidth = 768;
@@ -42,7 +39,7 @@ export async function writePositionPicture(table: PositionTable, out: string): P
 }
 
 /** Both plots below each other, on white. */
-export async function positionSvg(table: PositionTable): Promise<string> {
+async function positionSvg(table: PositionTable): Promise<string> {
   const { grid: [rows, columns] } = table;
   const content: string[] = [];
   let y = margin + 20;

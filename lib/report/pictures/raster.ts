@@ -63,7 +63,7 @@ export function mapSheet(maps: readonly Raster[], columns: number, width: number
 }
 
 /** Without loss. */
-export function rasterPng({ width, height, data }: Raster): Promise<Buffer> {
+function rasterPng({ width, height, data }: Raster): Promise<Buffer> {
   return sharp(data, { raw: { width, height, channels: 4 } }).png({ compressionLevel: 9, adaptiveFiltering: true }).toBuffer();
 }
 

@@ -25,7 +25,7 @@ export function nameOfImage({ name, label }: Pick<ShownImage, "name" | "label">)
 const leastSide = 112;
 
 /** A picture that is not blurred where it is small: each pixel becomes a square. */
-export function atLeastReadable(picture: Raster): Raster {
+function atLeastReadable(picture: Raster): Raster {
   const times = Math.ceil(leastSide / Math.min(picture.width, picture.height));
   return times > 1 ? enlarged(picture, times) : picture;
 }

@@ -62,7 +62,7 @@ ${detail === "" ? "" : `<p class="detail ${kind}">${escapeLines(detail)}</p>`}
 }
 
 /** How a run ended, or that it has not. */
-export function standing({ end, resumptions, stepsDone }: RunHistory, writtenAt: number | null): { kind: "good" | "bad" | "wait"; word: string; detail: string } {
+function standing({ end, resumptions, stepsDone }: RunHistory, writtenAt: number | null): { kind: "good" | "bad" | "wait"; word: string; detail: string } {
   if (end?.reason === "finished") return { kind: "good", word: "finished", detail: "" };
   if (end?.reason === "failed") return { kind: "bad", word: "failed", detail: end.message ?? "The log has no reason." };
   if (end?.reason === "interrupted") return { kind: "wait", word: "stopped", detail: "It was stopped by a signal, and saved; --resume goes on." };

@@ -84,7 +84,7 @@ export function differingOptions(runs: readonly Record<string, unknown>[]): { na
   return [...differing.filter(({ name }) => !placeOptions.has(name)), ...differing.filter(({ name }) => placeOptions.has(name))];
 }
 
-export function optionText(value: unknown): string {
+function optionText(value: unknown): string {
   if (value === null || value === undefined) return "none";
   if (value === true) return "yes";
   if (value === false) return "no";

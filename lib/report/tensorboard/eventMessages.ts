@@ -40,7 +40,7 @@ const [MAP_KEY, MAP_VALUE] = [1, 2];
 const ANY = { number: 2, string: 3, bool: 4 } as const;
 
 /** How a run ended, as the hparams page has it. */
-export const sessionStatus = { success: 1, failure: 2 } as const;
+const sessionStatus = { success: 1, failure: 2 } as const;
 export type SessionStatus = keyof typeof sessionStatus;
 
 /** What an event is about: its step, and the time in seconds since 1970. */

@@ -2,12 +2,9 @@ import type { ProcessGroup } from "../../distributed/index.js";
 import { checkMixing, supervisedRecipe, type Interpolation, type LabelledSplits, type MixingRecipe, type SupervisedAugmentation } from "../../data/index.js";
 import { architectures, isArchitecture, UnknownArchitectureError, type Encoder } from "../../models/index.js";
 import { AdamW, SGD, type FineTuningSchedule, type Optimizer } from "../../optim/index.js";
-import {
-  OptionError, requireOneOf, requirePrecision, requireRange, requireWhole, resolveDevice, type Precision, type TrainingOptions,
-} from "../options.js";
-import { coresOfRank, deviceOfRank, requireDivisible } from "../ranks/share.js";
-import { resolveLogging } from "../runs/logging.js";
-import { requireStableFolder } from "../runs/resuming.js";
+import { OptionError, requireOneOf, requirePrecision, requireRange, requireWhole, requireWholeIfGiven, type Precision } from "../options.js";
+import { requireDivisible } from "../ranks/share.js";
+import { resolveTraining, type TrainingOptions } from "../trainingOptions.js";
 import { parameterGroups } from "./parameterGroups.js";
 
 /** Options of {@link finetune}. Defaults are those of DeiT's recipes, but for the number of epochs and the average of the weights. */
@@ -18,10 +15,6 @@ export interface FinetuneOptions extends TrainingOptions {
   val?: string;
   /** Number of classes, for shards that do not name them. */
   numClasses?: number;
-  /** Images of an epoch, where a stream's shards do not tell. */
-  images?: number;
-  /** Images among which a stream's next one is drawn. */
-  shuffleBuffer?: number;
 
   /** A checkpoint of any kind that `moco convert` reads, or the folder of a run: the encoder to begin with. */
   pretrained?: string;
@@ -108,8 +101,7 @@ export type FinetuneRecipe = ReturnType<typeof resolveFinetuneOptions>;
  */
 export function resolveFinetuneOptions(options: FinetuneOptions) {
   const { batchSize = 64, baseLr = 5e-4, group } = options;
-  const device = resolveDevice(options.device ?? deviceOfRank(group));
-  const cores = coresOfRank(group);
+  const training = resolveTraining(options);
   const mixing: MixingRecipe = {
     mixupAlpha: options.mixup ?? 0.8, cutmixAlpha: options.cutmix ?? 1,
     probability: options.mixupProb ?? 1, switchProbability: options.mixupSwitchProb ?? 0.5,
@@ -138,46 +130,28 @@ export function resolveFinetuneOptions(options: FinetuneOptions) {
     mixing,
     augmentation: options.augmentation ?? {},
     repeats: options.repeats ?? 1,
-    exif: options.exif ?? false,
     averageDecay: options.averageDecay ?? null,
-    device,
-    precision: options.precision ?? (device === "cpu" ? "fp32" : "fp16"),
+    ...training,
+    precision: options.precision ?? (training.device === "cpu" ? "fp32" : "fp16"),
     deterministic: options.deterministic ?? false,
-    seed: options.seed ?? null,
-    threads: options.threads ?? (group === undefined ? null : cores),
-    workers: Math.max(1, Math.min(options.workers ?? 32, cores)),
-    cacheImages: options.cacheImages ?? false,
-    maxBad: options.maxBad ?? 0.01,
-    out: options.out ?? null,
-    autoResume: options.autoResume ?? false,
-    resume: options.resume ?? null,
-    saveInBackground: options.saveInBackground ?? true,
-    stopAfter: options.stopAfter ?? null,
-    logging: resolveLogging(options),
-    worldSize: group?.size ?? 1,
   };
-  check(given, options);
+  check(given, options.numClasses);
   requireDivisible("batchSize", batchSize, group);
   return given;
 }
 
-function check(given: FinetuneRecipe, { workers = 1, images, shuffleBuffer, numClasses }: FinetuneOptions): void {
-  const { pretrained, arch, resume, imageSize, dropPath, clipGrad, averageDecay, seed, threads, stopAfter, numHeads, betas } = given;
+function check(given: FinetuneRecipe, numClasses: number | undefined): void {
+  const { pretrained, arch, resume, imageSize, dropPath, clipGrad, averageDecay, numHeads, betas } = given;
   for (const name of ["epochs", "batchSize", "repeats"] as const) requireWhole(name, given[name], 1);
-  const whole = { threads, stopAfter, numHeads, images, shuffleBuffer, numClasses };
-  for (const [name, value] of Object.entries(whole)) if (value !== null && value !== undefined) requireWhole(name, value, 1);
+  for (const [name, value] of Object.entries({ numHeads, numClasses })) requireWholeIfGiven(name, value, 1);
   for (const pixels of typeof imageSize === "number" ? [imageSize] : imageSize ?? []) requireWhole("imageSize", pixels, 1);
-  if (seed !== null) requireWhole("seed", seed, 0);
-  requireWhole("workers", workers, 0);
   for (const name of ["lr", "weightDecay", "warmupEpochs", "warmupLr", "minLr", "eps"] as const) requireRange(name, given[name], 0, Number.MAX_VALUE);
   if (clipGrad !== null) requireRange("clipGrad", clipGrad, Number.MIN_VALUE, Number.MAX_VALUE);
   requireRange("layerDecay", given.layerDecay, Number.MIN_VALUE, 1);
-  requireRange("maxBad", given.maxBad, 0, 1);
   const belowOne = { dropPath, averageDecay, smoothing: given.smoothing, momentum: given.momentum, "betas[0]": betas[0], "betas[1]": betas[1] };
   for (const [name, value] of Object.entries(belowOne)) if (value !== null) requireRange(name, value, 0, 1 - Number.EPSILON);
   requireOneOf("optimizer", given.optimizer, ["adamw", "sgd"]);
   requireOneOf("schedule", given.schedule, ["step", "epoch"]);
-  requireStableFolder(given);
   requirePrecision(given.precision, given.device);
   checkMixing(given.mixing);
   supervisedRecipe(given.augmentation); // throws for what makes no sense
@@ -200,7 +174,7 @@ export function evaluationInterpolation({ augmentation: { interpolation = "bicub
 }
 
 /** DeiT's linear scaling rule: a base rate is given for a batch of 512 images. */
-export function scaledFineTuningRate(baseLr: number, batchSize: number): number {
+function scaledFineTuningRate(baseLr: number, batchSize: number): number {
   return (baseLr * batchSize) / 512;
 }
 

@@ -60,12 +60,7 @@ export function tellDifferences(saved: SavedSupervised | null, facts: RunFacts):
  * @throws StateDictError or OptimizerStateError where it does not fit
  */
 export function restoreFinetuning(saved: SavedSupervised, { model, optimizer, scaler, average }: FinetuneTrainee): string[] {
-  const afresh = saved.restore({ model, optimizer });
-  const { scaler: scale } = saved.value;
-  if (scaler.enabled) {
-    if (typeof scale === "object" && scale !== null) scaler.loadStateDict(scale);
-    else afresh.push(`the loss scale, at ${scaler.getScale()} (the file has none)`);
-  }
+  const afresh = saved.restore({ model, optimizer, scaler });
   if (average !== null) {
     const state = savedAverage(saved);
     average.network.loadStateDict(state ?? model.stateDict());

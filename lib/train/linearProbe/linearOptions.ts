@@ -2,10 +2,9 @@ import type { LabelledSplits } from "../../data/index.js";
 import { isArchitecture, UnknownArchitectureError, VisionTransformer, type Encoder } from "../../models/index.js";
 import { scaledLearningRate } from "../../optim/index.js";
 import type { ProcessGroup } from "../../distributed/index.js";
-import { coresOfRank, deviceOfRank, requireDivisible } from "../ranks/share.js";
-import { resolveLogging } from "../runs/logging.js";
-import { requireStableFolder } from "../runs/resuming.js";
-import { OptionError, requirePrecision, requireRange, requireWhole, resolveDevice, type Precision, type TrainingOptions } from "../options.js";
+import { requireDivisible } from "../ranks/share.js";
+import { resolveTraining, type TrainingOptions } from "../trainingOptions.js";
+import { OptionError, requirePrecision, requireRange, requireWhole, requireWholeIfGiven, type Precision } from "../options.js";
 
 /** Options of {@link linearProbe}. Defaults are upstream's. */
 export interface LinearProbeOptions extends TrainingOptions {
@@ -13,10 +12,6 @@ export interface LinearProbeOptions extends TrainingOptions {
   data: string | LabelledSplits;
   /** Images to judge by, where they are not part of `data`. */
   val?: string;
-  /** Images of an epoch, where a stream's shards do not tell. */
-  images?: number;
-  /** Images among which a stream's next one is drawn. */
-  shuffleBuffer?: number;
   /** Outputs of the classifier. Default: one for each class. Upstream's always have 1000; needed for shards that do not name classes. */
   numClasses?: number;
 
@@ -64,8 +59,6 @@ export interface LinearProbeOptions extends TrainingOptions {
   evaluate?: boolean;
   /** Of the frozen encoder; the classifier is trained in float32. Default `"fp32"`, as upstream. */
   precision?: Precision;
-  /** Of the classifier's start, the order and the crops. Default: a random one, or that of the checkpoint that is resumed. */
-  seed?: number;
 
   /** A checkpoint of ours or of upstream's to go on from, or the folder of a run. */
   resume?: string;
@@ -88,7 +81,6 @@ export type LinearRecipe = ReturnType<typeof resolveLinearOptions>;
 export function resolveLinearOptions(options: LinearProbeOptions) {
   const { batchSize = 1024, baseLr = 0.1, sweep = null, cacheViews = 0 } = options;
   const { group } = options;
-  const cores = coresOfRank(group);
   const lr = options.lr ?? scaledLearningRate(baseLr, batchSize);
   const recipe = {
     val: options.val ?? null,
@@ -113,36 +105,18 @@ export function resolveLinearOptions(options: LinearProbeOptions) {
     cacheViews,
     featureMemory: options.featureMemory ?? 2 ** 31,
     evaluate: options.evaluate ?? false,
-    device: resolveDevice(options.device ?? deviceOfRank(group)),
+    ...resolveTraining(options),
     precision: options.precision ?? ("fp32" as const),
-    seed: options.seed ?? null,
-    threads: options.threads ?? (group === undefined ? null : cores),
-    // Upstream's 0 means the training's own process; here there is always a thread.
-    workers: Math.max(1, Math.min(options.workers ?? 32, cores)),
-    cacheImages: options.cacheImages ?? false,
-    exif: options.exif ?? false,
-    maxBad: options.maxBad ?? 0.01,
-    out: options.out ?? null,
-    autoResume: options.autoResume ?? false,
-    resume: options.resume ?? null,
-    saveInBackground: options.saveInBackground ?? true,
-    stopAfter: options.stopAfter ?? null,
-    worldSize: group?.size ?? 1,
-    logging: resolveLogging(options),
   };
-  const { arch, images, shuffleBuffer, numClasses, numHeads, imageSize, seed, threads, stopAfter } = recipe;
+  const { arch, numClasses, numHeads, imageSize } = recipe;
   if (arch !== null && !isArchitecture(arch)) throw new UnknownArchitectureError(arch);
   for (const name of ["epochs", "batchSize"] as const) requireWhole(name, recipe[name], 1);
   for (const name of ["startEpoch", "cacheViews"] as const) requireWhole(name, recipe[name], 0);
-  for (const [name, value] of Object.entries({ images, shuffleBuffer, numClasses, numHeads, imageSize, threads, stopAfter })) {
-    if (value !== null) requireWhole(name, value, 1);
-  }
-  if (seed !== null) requireWhole("seed", seed, 0);
+  for (const [name, value] of Object.entries({ numClasses, numHeads, imageSize })) requireWholeIfGiven(name, value, 1);
   requireDivisible("batchSize", batchSize, group);
   if (recipe.cacheFeatures && recipe.worldSize > 1) {
     throw new OptionError("features are cached by one process (--cache-features, --cache-views); leave that out, or train with one process");
   }
-  requireWhole("workers", options.workers ?? 1, 0);
   for (const name of ["lr", "weightDecay", "featureMemory"] as const) requireRange(name, recipe[name], 0, Number.MAX_VALUE);
   for (const rate of sweep ?? []) requireRange("sweep", rate, Number.MIN_VALUE, Number.MAX_VALUE);
   if (sweep !== null && (sweep.length === 0 || new Set(sweep).size < sweep.length)) {
@@ -153,8 +127,6 @@ export function resolveLinearOptions(options: LinearProbeOptions) {
   }
   requireRange("momentum", recipe.momentum, 0, 1 - Number.EPSILON);
   requireRange("cropMin", recipe.cropMin, Number.MIN_VALUE, 1);
-  requireRange("maxBad", recipe.maxBad, 0, 1);
-  requireStableFolder(recipe);
   if (recipe.autoResume && recipe.evaluate) throw new OptionError("autoResume goes on with a training, and evaluate trains nothing; leave one of them out");
   requirePrecision(recipe.precision, recipe.device);
   return recipe;

@@ -50,7 +50,7 @@ export interface NearestProgress {
 }
 
 /** Images up to which every search is exact. */
-export const exactUpTo = 1_000_000;
+const exactUpTo = 1_000_000;
 
 /**
  * Similarity from which on two images count as nearly the same, once what all have in common is taken away. Copies that were resized, compressed

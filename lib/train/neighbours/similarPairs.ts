@@ -9,7 +9,7 @@ const blockRows = { cpu: 2048, gpu: 8192 };
 const copySimilarity = 1 - 2e-6;
 
 /** Pairs that are kept at most: 240 MB. */
-export const mostPairs = 20_000_000;
+const mostPairs = 20_000_000;
 
 /** So many images are alike that the pairs do not fit in memory: the threshold does not tell copies from others. */
 export class TooManyPairsError extends Error {

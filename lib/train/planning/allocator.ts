@@ -3,7 +3,7 @@ import type { NetworkCost } from "./networkCost.js";
 import type { TrialReport } from "./trialRun.js";
 
 /** Where the system does not tell a process's peak: the middle of what was measured on Linux (1.10 to 1.25). */
-export const CPU_ALLOCATOR = 1.17;
+const CPU_ALLOCATOR = 1.17;
 
 /**
  * What memory a trial took beyond the process's own, over what the network's layers say. On a CPU, blocks that are taken and freed leave gaps;

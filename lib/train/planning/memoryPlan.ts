@@ -47,11 +47,11 @@ export interface MemoryPlan {
 }
 
 /** Node.js with libtorch's CPU library, resident, on Linux. */
-export const PROCESS_BASE = 177e6;
+const PROCESS_BASE = 177e6;
 /** The same with CUDA's libraries and a context. */
-export const CUDA_PROCESS_BASE = 1.2e9;
+const CUDA_PROCESS_BASE = 1.2e9;
 /** What a CUDA context takes of a GPU beside tensors, and libtorch's blocks that are not quite full. */
-export const CUDA_CONTEXT = 0.6e9;
+const CUDA_CONTEXT = 0.6e9;
 /** Views ahead of the step, by the loader's rule: two batches, or one where a batch takes more than 2 GiB. */
 const LARGE_BATCH = 2 ** 31;
 const FLOAT = 4;

@@ -44,7 +44,7 @@ export function encoderStepFlop({ encoder }: NetworkCost): number {
 }
 
 /** The costs of an encoder's layers. @throws TypeError for an encoder that is neither a ViT nor a ResNet */
-export function encoderCost(encoder: Encoder): EncoderCost {
+function encoderCost(encoder: Encoder): EncoderCost {
   if (encoder instanceof VisionTransformer) return transformerCost(encoder);
   if (encoder instanceof ResNet) return residualCost(encoder);
   throw new TypeError(`the cost of a ${encoder.constructor.name} is not known; give a VisionTransformer or a ResNet`);

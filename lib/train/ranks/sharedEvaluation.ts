@@ -9,7 +9,7 @@ import type { Ranks } from "./ranks.js";
  * @param own null where this rank was told to stop
  * @returns null where any was
  */
-export function evaluationOfAll(own: Evaluation | null, ranks: Ranks): Evaluation | null {
+function evaluationOfAll(own: Evaluation | null, ranks: Ranks): Evaluation | null {
   if (ranks.size === 1) return own;
   if (ranks.any(own === null) || own === null) return null;
   const [images, correct1, correct5, loss] = ranks.sums(sumsOf(own)) as [number, number, number, number];

@@ -1,6 +1,7 @@
-import { lstatSync, readdirSync, readlinkSync, statSync } from "node:fs";
+import { lstatSync, readlinkSync, statSync } from "node:fs";
 import { basename, dirname, isAbsolute, join, resolve } from "node:path";
 import { isModelFolder } from "../../checkpoint/index.js";
+import { namesIn } from "../../setup/namesIn.js";
 
 /** Where a run stands: `step` steps of `epoch` are done. */
 export interface Position {
@@ -58,15 +59,6 @@ export function byPosition(a: string, b: string): number {
 /** Names of a folder's checkpoints, from the first to the furthest; empty for a folder that does not exist. */
 export function checkpointsIn(folder: string): string[] {
   return namesIn(folder).filter((name) => positionOf(name) !== null).sort(byPosition);
-}
-
-function namesIn(folder: string): string[] {
-  try {
-    return readdirSync(folder);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return [];
-    throw error;
-  }
 }
 
 /**

@@ -47,14 +47,18 @@ export function resumableParts(path: string, value: unknown): ResumableParts {
       `${path} has the epoch ${String(holder.epoch)}, which is no whole number from 0; the file is damaged or of another program`,
     );
   }
-  const { scaler } = holder;
   return {
     network,
     arch: typeof holder.arch === "string" ? holder.arch : recognised.arch,
     epoch,
     optimizer: holder.optimizer ?? null,
-    scaler: typeof scaler === "object" && scaler !== null && Object.keys(scaler).length > 0 ? scaler : null,
+    scaler: savedScale(holder.scaler),
   };
+}
+
+/** A saved state of the loss scale, or null; that of a run without scaling may be empty. */
+export function savedScale(scaler: unknown): object | null {
+  return typeof scaler === "object" && scaler !== null && Object.keys(scaler).length > 0 ? scaler : null;
 }
 
 function whatElse({ kind, family }: RecognisedCheckpoint, path: string): string {

@@ -1,8 +1,9 @@
-import { existsSync, readdirSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { rename } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { CheckpointError } from "../../checkpoint/index.js";
 import { diskFiles, errorCode } from "../../checkpoint/files/durableFile.js";
+import { namesIn } from "../../setup/namesIn.js";
 import { OptionError } from "../options.js";
 import {
   checkpointsIn, CLASSIFIER_CHECKPOINT, findCheckpoint, LAST_CHECKPOINT, MODEL_BEST, requireFreshFolder,
@@ -87,7 +88,7 @@ async function readLatest<Saved>(folder: string, read: (path: string) => Promise
 function candidates(folder: string): string[] {
   const furthestFirst = checkpointsIn(folder).reverse();
   if (furthestFirst.length > 0) return furthestFirst.map((name) => join(folder, name));
-  const names = existsSync(folder) ? readdirSync(folder) : [];
+  const names = namesIn(folder);
   if (names.includes(LAST_CHECKPOINT)) return [findCheckpoint(join(folder, LAST_CHECKPOINT))];
   // The best one of a training with labels is as complete as its latest.
   return [CLASSIFIER_CHECKPOINT, MODEL_BEST].filter((name) => names.includes(name)).map((name) => join(folder, name));

@@ -1,20 +1,10 @@
 import { PythonFloat } from "../../checkpoint/index.js";
 import { savedOptions } from "../../optim/index.js";
-import type { Position } from "./checkpointFiles.js";
 import type { RunFacts } from "./ownPart.js";
 import { ResumeError } from "./resumable.js";
+import type { SavedRun } from "./savedRun.js";
 
-/** What a checkpoint tells about the run that saved it. */
-export interface SavedRun {
-  path: string;
-  /** Null where the file does not tell. */
-  arch: string | null;
-  position: Position | null;
-  /** Null in checkpoints of upstream. */
-  facts: RunFacts | null;
-  /** The optimiser's saved state, or null. */
-  optimizer: unknown;
-}
+type ComparedRun = Pick<SavedRun, "path" | "arch" | "position" | "facts" | "optimizer">;
 
 /**
  * Compares a saved run with the one that should go on.
@@ -22,7 +12,7 @@ export interface SavedRun {
  * @returns what differs, in words, where going on makes sense all the same
  * @throws ResumeError where it makes none: another architecture, or other batches in the middle of an epoch
  */
-export function runDifferences(saved: SavedRun, facts: RunFacts): string[] {
+export function runDifferences(saved: ComparedRun, facts: RunFacts): string[] {
   const { path, position, facts: before } = saved;
   const { arch } = facts;
   if (saved.arch !== null && ![arch, saved.arch].includes("custom") && saved.arch !== arch) {

@@ -38,9 +38,11 @@ export class StopTime {
     const remedy = this.#stepSeconds > LONGEST_STEP_SECONDS
       ? "make steps shorter, with --micro-batch N, which can be left between its parts, or with a smaller --batch-size"
       : "write checkpoints to a faster disk (--out)";
+    const late = longest > STOP_SECONDS
+      ? `it can take ${seconds(longest)} until everything is saved, and not the ${STOP_SECONDS} s that a run otherwise keeps to`
+      : `too little is left for a checkpoint of the ${STOP_SECONDS} s in which a run otherwise has everything saved`;
     this.warn(
-      `${measured}, so after SIGTERM it can take ${seconds(longest)} until everything is saved, and not the ${STOP_SECONDS} s that a run ` +
-        `otherwise keeps to. Whoever is killed earlier loses the steps since the last checkpoint: ${remedy}, save more often ` +
+      `${measured}, so after SIGTERM ${late}. Whoever is killed earlier loses the steps since the last checkpoint: ${remedy}, save more often ` +
         "(--save-every 100steps), or let whatever stops the run wait longer",
     );
   }

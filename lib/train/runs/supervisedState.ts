@@ -1,13 +1,13 @@
 import { addPrefix, disposeTensors, PythonFloat, readCheckpoint, recogniseCheckpoint, stripPrefix, OrderedDict } from "../../checkpoint/index.js";
 import { VisionTransformer } from "../../models/index.js";
 import type { Module } from "../../nn/index.js";
-import type { Optimizer, OptimizerStateDict } from "../../optim/index.js";
+import type { GradScaler, Optimizer, OptimizerStateDict } from "../../optim/index.js";
 import * as torch from "../../torch/index.js";
 import { Tensor } from "../../torch/index.js";
 import type { Position } from "./checkpointFiles.js";
 import { OWN_FORMAT, OWN_KEY, readOwnPart, type OwnPart, type RunFacts } from "./ownPart.js";
-import { ResumeError } from "./resumable.js";
-import { runDifferences } from "./runDifferences.js";
+import { ResumeError, savedScale } from "./resumable.js";
+import { SavedRun, type SavedParts } from "./savedRun.js";
 
 /** What a training with labels is made of besides its data. */
 export interface SupervisedTrainee {
@@ -15,6 +15,8 @@ export interface SupervisedTrainee {
   model: Module;
   /** Null in an evaluation. */
   optimizer: Optimizer | null;
+  /** Of a training that may scale its losses. */
+  scaler?: GradScaler;
 }
 
 /** Where a training with labels stands. */
@@ -77,23 +79,16 @@ export function supervisedStateValue(
 }
 
 /** A checkpoint of a training with labels that has been read and not yet put to use. */
-export class SavedSupervised {
+export class SavedSupervised extends SavedRun {
   private constructor(
-    readonly path: string,
-    /** As the file names it; where it does not, as the shapes tell it. */
-    readonly arch: string | null,
-    /** Where the training stood; null in a file of weights alone. */
-    readonly position: Position | null,
+    parts: SavedParts,
     /** Highest acc@1 so far, in percent. */
     readonly bestAcc1: number,
     /** Encoder and classifier, under our own keys. */
     readonly state: OrderedDict<string, Tensor>,
-    /** The optimiser's saved state, or null. */
-    readonly optimizer: unknown,
-    private readonly own: OwnPart | null,
-    /** All that the file holds. */
-    readonly value: Record<string, unknown>,
-  ) {}
+  ) {
+    super(parts);
+  }
 
   /**
    * Reads a checkpoint of ours or of upstream's `main_lincls.py`, which begins with a whole epoch; or a classifier's state dict alone,
@@ -114,47 +109,26 @@ export class SavedSupervised {
       if (recognised.state.size === 0) throw new ResumeError(`${path} holds no network; give a checkpoint of the training to go on with`);
       const holder: Record<string, unknown> = value instanceof Map ? Object.fromEntries(value) : { ...value };
       const own = readOwnPart(path, holder);
-      const ofUpstream = recognised.epoch === null ? null : { epoch: recognised.epoch, step: 0 };
-      const position = own === null ? ofUpstream : { epoch: own.epoch, step: own.step };
       const arch = typeof holder.arch === "string" ? holder.arch : recognised.arch;
       const best = percentOf(own?.best_acc1) ?? percentOf(holder.best_acc1) ?? 0;
-      const { optimizer = null } = holder;
-      return new SavedSupervised(path, arch, position, best, stripPrefix(recognised.state), optimizer, own, holder);
+      const { optimizer = null, scaler } = holder;
+      const parts = { path, arch, epoch: recognised.epoch, optimizer, scaler: savedScale(scaler), own, value: holder };
+      return new SavedSupervised(parts, best, stripPrefix(recognised.state));
     } catch (error) {
       disposeTensors(value);
       throw error;
     }
   }
 
-  /** What is known about the run, or null in checkpoints of upstream. */
-  get facts(): RunFacts | null {
-    return this.own?.facts ?? null;
-  }
-
   /** Attention heads of a ViT, or null where the file does not tell. */
   get numHeads(): number | null {
-    return this.own?.num_heads ?? null;
+    return this.parts.own?.num_heads ?? null;
   }
 
   /** Names of the classes, in the order of the classifier's outputs, or null where the file does not tell. */
   get classes(): string[] | null {
-    const classes: unknown = this.own?.classes;
+    const classes: unknown = this.parts.own?.classes;
     return Array.isArray(classes) ? classes.map(String) : null;
-  }
-
-  /** Images that the run found unreadable, for a data set of the same length. */
-  knownBad(images: number): number[] | undefined {
-    return this.own?.facts.images === images ? this.own.bad_images : undefined;
-  }
-
-  /**
-   * Compares what was saved with the run that should go on: see `runDifferences`.
-   *
-   * @throws ResumeError where going on makes no sense
-   */
-  compare(facts: RunFacts): string[] {
-    const { path, arch, position, optimizer } = this;
-    return runDifferences({ path, arch, position, facts: this.facts, optimizer }, facts);
   }
 
   /**
@@ -194,24 +168,9 @@ export class SavedSupervised {
    * @returns what the file does not have and so begins anew, in words
    * @throws StateDictError or OptimizerStateError where it does not fit
    */
-  restore({ model, optimizer }: SupervisedTrainee): string[] {
-    const afresh: string[] = [];
+  restore({ model, optimizer, scaler }: SupervisedTrainee): string[] {
     model.loadStateDict(this.state);
-    if (optimizer === null) return afresh;
-    if (this.optimizer === null) afresh.push("the optimiser, without the moments of earlier steps (the file has no optimiser state)");
-    else optimizer.loadStateDict(this.optimizer);
-    if (this.position === null) afresh.push("the epochs, and with them the schedule (the file has no epoch; --start-epoch gives one)");
-    if (this.own !== null) torch.setRngState(this.own.rng_state);
-    else afresh.push("the random numbers, so the order of images and their crops follow this run's seed (the file keeps none)");
-    return afresh;
-  }
-
-  dispose(): void {
-    disposeTensors(this.value);
-  }
-
-  [Symbol.dispose](): void {
-    this.dispose();
+    return optimizer === null ? [] : this.restoreProgress(optimizer, scaler);
   }
 }
 

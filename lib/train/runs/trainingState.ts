@@ -6,8 +6,8 @@ import * as torch from "../../torch/index.js";
 import type { Tensor } from "../../torch/index.js";
 import type { Position } from "./checkpointFiles.js";
 import { OWN_FORMAT, OWN_KEY, readOwnPart, type OwnPart, type RunFacts } from "./ownPart.js";
-import { resumableParts, ResumeError, type ResumableParts } from "./resumable.js";
-import { runDifferences } from "./runDifferences.js";
+import { resumableParts, ResumeError } from "./resumable.js";
+import { SavedRun, type SavedParts } from "./savedRun.js";
 import type { SavedWatch } from "../stability/stepWatch.js";
 
 export { ResumeError, type RunFacts };
@@ -58,18 +58,11 @@ export function trainingStateValue(
   };
 }
 
-/** A checkpoint that has been read and not yet put to use. */
-export class SavedTraining {
-  private constructor(
-    readonly path: string,
-    readonly arch: string | null,
-    /** Where the training stood. Null where the file does not tell, as released weights may not. */
-    readonly position: Position | null,
-    private readonly parts: ResumableParts,
-    /** Null in checkpoints of upstream. */
-    private readonly own: OwnPart | null,
-    private readonly value: Record<string, unknown>,
-  ) {}
+/** A checkpoint of a pre-training that has been read and not yet put to use. */
+export class SavedTraining extends SavedRun {
+  private constructor(parts: SavedParts, /** Of the whole MoCo. */ private readonly network: OrderedDict<string, Tensor>) {
+    super(parts);
+  }
 
   /**
    * Reads a checkpoint of ours, or of upstream's, which begins with a whole epoch; or released weights, which may have nothing but the
@@ -81,35 +74,12 @@ export class SavedTraining {
     // Tagged, so that an optimiser's options that are only passed on stay floats.
     const value = await readCheckpoint<Record<string, unknown>>(path, { tagFloats: true });
     try {
-      const parts = resumableParts(path, value);
-      const own = readOwnPart(path, value);
-      const ofUpstream = parts.epoch === null ? null : { epoch: parts.epoch, step: 0 };
-      const position = own === null ? ofUpstream : { epoch: own.epoch, step: own.step };
-      return new SavedTraining(path, parts.arch, position, parts, own, value);
+      const { network, ...parts } = resumableParts(path, value);
+      return new SavedTraining({ path, ...parts, own: readOwnPart(path, value), value }, network);
     } catch (error) {
       disposeTensors(value);
       throw error;
     }
-  }
-
-  /** What is known about the run, or null in checkpoints of upstream. */
-  get facts(): RunFacts | null {
-    return this.own?.facts ?? null;
-  }
-
-  /** Images that the run found unreadable, for a data set of the same length. */
-  knownBad(images: number): number[] | undefined {
-    return this.own?.facts.images === images ? this.own.bad_images : undefined;
-  }
-
-  /**
-   * Compares what was saved with the run that should go on: see `runDifferences`.
-   *
-   * @throws ResumeError where going on makes no sense
-   */
-  compare(facts: RunFacts): string[] {
-    const { path, arch, position } = this;
-    return runDifferences({ path, arch, position, facts: this.facts, optimizer: this.parts.optimizer }, facts);
   }
 
   /**
@@ -119,24 +89,8 @@ export class SavedTraining {
    * @throws StateDictError or OptimizerStateError where it does not fit
    */
   restore({ moco, optimizer, scaler, watch }: Trainee): string[] {
-    const afresh: string[] = [];
-    moco.loadStateDict(this.parts.network);
-    if (this.parts.optimizer === null) afresh.push("the optimiser, without the moments of earlier steps (the file has no optimiser state)");
-    else optimizer.loadStateDict(this.parts.optimizer);
-    if (this.parts.scaler !== null && this.own?.scaled !== false) scaler.loadStateDict(this.parts.scaler);
-    else if (scaler.enabled) afresh.push(`the loss scale, at ${scaler.getScale()} (the file has none)`);
-    if (this.position === null) afresh.push("the epochs, and with them the schedules (the file has no epoch; --start-epoch gives one)");
-    if (this.own !== null) watch?.restore(this.own);
-    if (this.own !== null) torch.setRngState(this.own.rng_state);
-    else afresh.push("the random numbers, so the order of images and their crops follow this run's seed (the file keeps none)");
-    return afresh;
-  }
-
-  dispose(): void {
-    disposeTensors(this.value);
-  }
-
-  [Symbol.dispose](): void {
-    this.dispose();
+    moco.loadStateDict(this.network);
+    if (this.parts.own !== null) watch?.restore(this.parts.own);
+    return this.restoreProgress(optimizer, scaler);
   }
 }
