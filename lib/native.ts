@@ -49,6 +49,8 @@ export interface Native {
   setAutocast(deviceType: number, enabled: boolean, dtype: number): [boolean, number];
   enterAutocast(): void;
   leaveAutocast(): void;
+  // Linear layers by oneDNN (linear.cc)
+  linearGelu(x: number, weight: number, bias: number): number;
   // Threads, devices, random numbers (runtime.cc)
   versions(): { built: string; config: string; capability: string };
   cudaDeviceCount(): number;

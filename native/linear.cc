@@ -6,12 +6,15 @@
 #include "linear.h"
 
 #include <ATen/ATen.h>
+#include <ATen/autocast_mode.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/ops/linear_native.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 
 #include <atomic>
+
+#include "environment.h"
 
 namespace moco {
 namespace {
@@ -40,23 +43,27 @@ const std::optional<c10::TypedOperatorHandle<Pointwise>>& oneDnn() {
   return found;
 }
 
-// x wᵀ + bias
-at::Tensor product(const at::Tensor& x, const at::Tensor& w, const std::optional<at::Tensor>& bias) {
-  return oneDnn()->call(x, w, bias, "none", c10::List<std::optional<at::Scalar>>(), "");
+// x wᵀ + bias, then perhaps an activation ("none", "gelu")
+at::Tensor product(const at::Tensor& x, const at::Tensor& w, const std::optional<at::Tensor>& bias,
+                   c10::string_view activation = "none") {
+  return oneDnn()->call(x, w, bias, activation, c10::List<std::optional<at::Scalar>>(), "none");
 }
 
-// gᵀ x of g [n, out] and x [n, in]: oneDNN's product takes its first factor row by row, so one of the
-// two is turned first; the narrower, which is sooner done.
+// gᵀ x of g [n, out] and x [n, in]. oneDNN's product takes its first factor row by row, so one of
+// the two is turned over first: the narrower, which is sooner done. Rows that do not lie side by
+// side it multiplies one number at a time.
 at::Tensor weightGradient(const at::Tensor& g, const at::Tensor& x) {
-  if (g.size(1) <= x.size(1)) return product(g.t().contiguous(), x.t(), {});
-  return product(x.t().contiguous(), g.t(), {}).t();
+  if (g.size(1) <= x.size(1)) return product(g.t().contiguous(), x.contiguous().t(), {});
+  return product(x.t().contiguous(), g.contiguous().t(), {}).t();
 }
 
 class Linear : public torch::autograd::Function<Linear> {
  public:
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& weight,
                             const std::optional<at::Tensor>& bias) {
-    context->save_for_backward({x, weight});
+    // What no gradient needs is not kept.
+    context->save_for_backward({weight.requires_grad() ? x : at::Tensor(),
+                                x.requires_grad() ? weight : at::Tensor()});
     context->saved_data["bias"] = bias.has_value() && bias->defined();
     return product(x, weight, bias);
   }
@@ -66,44 +73,65 @@ class Linear : public torch::autograd::Function<Linear> {
     const at::Tensor& x = saved[0];
     const at::Tensor& weight = saved[1];
     const at::Tensor& g = gradients[0];
-    if (!g.defined()) return {at::Tensor(), at::Tensor(), at::Tensor()};
+    variable_list result(3);
+    if (!g.defined()) return result;
     const at::Tensor rows = g.reshape({-1, g.size(-1)});
-    const at::Tensor inputs = x.reshape({-1, x.size(-1)});
-    // Gradients of gradients need operators that have one.
-    const bool again = at::GradMode::is_enabled();
-    at::Tensor dx;
-    at::Tensor dWeight;
-    at::Tensor dBias;
-    if (context->needs_input_grad(0)) dx = again ? g.matmul(weight) : product(g, weight.t(), {});
-    if (context->needs_input_grad(1)) {
-      dWeight = again ? rows.t().mm(inputs) : weightGradient(rows, inputs);
+    const bool again = at::GradMode::is_enabled();  // by operators that have a gradient themselves
+    if (context->needs_input_grad(0)) {
+      result[0] = again ? g.matmul(weight) : product(g, weight.t(), {});
     }
-    if (context->saved_data["bias"].toBool() && context->needs_input_grad(2)) dBias = rows.sum(0);
-    return {dx, dWeight, dBias};
+    if (context->needs_input_grad(1)) {
+      const at::Tensor inputs = x.reshape({-1, x.size(-1)});
+      result[1] = again ? rows.t().mm(inputs) : weightGradient(rows, inputs);
+    }
+    const bool hasBias = context->saved_data["bias"].toBool();
+    if (hasBias && context->needs_input_grad(2)) result[2] = rows.sum(0);
+    return result;
   }
 };
 
-bool isMatrix(const at::Tensor& t) {
-  return t.scalar_type() == at::kFloat && t.layout() == at::kStrided && !t.is_mkldnn();
+bool isPlain(const at::Tensor& t) {
+  return t.scalar_type() == at::kFloat && t.layout() == at::kStrided && t.is_cpu();
 }
 
 bool qualifies(const at::Tensor& x, const at::Tensor& weight,
                const std::optional<at::Tensor>& bias) {
   if (!enabled.load(std::memory_order_relaxed) || !oneDnn()) return false;
-  if (x.dim() < 2 || weight.dim() != 2 || x.size(-1) != weight.size(1)) return false;
-  if (!isMatrix(x) || !isMatrix(weight) || !weight.is_cpu()) return false;
-  if (bias.has_value() && bias->defined() && (!isMatrix(*bias) || bias->dim() != 1 || bias->size(0) != weight.size(0) || !bias->is_contiguous())) return false;
-  return x.numel() * weight.size(0) >= kLeastWork;
+  if (!isPlain(x) || !isPlain(weight) || x.dim() < 2 || weight.dim() != 2) return false;
+  if (bias.has_value() && bias->defined() &&
+      !(isPlain(*bias) && bias->is_contiguous() && bias->dim() == 1 &&
+        bias->size(0) == weight.size(0))) {
+    return false;
+  }
+  return x.size(-1) == weight.size(1) && x.numel() * weight.size(0) >= kLeastWork;
 }
 
 at::Tensor linear(const at::Tensor& x, const at::Tensor& weight,
                   const std::optional<at::Tensor>& bias) {
   if (!qualifies(x, weight, bias)) return at::native::linear(x, weight, bias);
-  if (at::GradMode::is_enabled() &&
-      (x.requires_grad() || weight.requires_grad() || (bias.has_value() && bias->requires_grad()))) {
-    return Linear::apply(x, weight, bias);
-  }
+  const bool isLearned = x.requires_grad() || weight.requires_grad() ||
+                         (bias.has_value() && bias->requires_grad());
+  if (isLearned && at::GradMode::is_enabled()) return Linear::apply(x, weight, bias);
   return product(x, weight, bias);
+}
+
+// linearGelu(x, weight, bias or -1) -> slot of gelu(x weightᵀ + bias) without a gradient, in one
+// pass over memory; -1 where oneDNN is not what multiplies here
+napi_value linearGelu(napi_env env, napi_callback_info info) {
+  return guarded(env, [&]() -> napi_value {
+    const Arguments<3> arguments(env, info);
+    Environment& environment = Environment::of(env);
+    const at::Tensor& x = environment.tensorAt(toInt(env, arguments[0]));
+    const at::Tensor& weight = environment.tensorAt(toInt(env, arguments[1]));
+    const int64_t slot = toInt(env, arguments[2]);
+    std::optional<at::Tensor> bias;
+    if (slot >= 0) bias = environment.tensorAt(slot);
+    if (!qualifies(x, weight, bias) || at::autocast::is_autocast_enabled(at::kCPU)) {
+      return fromInt(env, -1);
+    }
+    const at::NoGradGuard guard;
+    return fromInt(env, environment.add(product(x, weight, bias, "gelu")));
+  });
 }
 
 TORCH_LIBRARY_IMPL(aten, CPU, library) { library.impl("linear", linear); }
@@ -112,5 +140,9 @@ TORCH_LIBRARY_IMPL(aten, AutogradCPU, library) { library.impl("linear", linear);
 }  // namespace
 
 void setOneDnnLinear(bool on) { enabled = on; }
+
+void registerLinear(napi_env env, napi_value exports) {
+  define(env, exports, "linearGelu", linearGelu);
+}
 
 }  // namespace moco

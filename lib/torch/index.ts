@@ -15,6 +15,7 @@ export { TorchError, DeviceUnavailableError, DisposedTensorError } from "./error
 export { recordGraph, recordingStream, type RecordedGraph } from "./graph.js";
 export { compileKernel, customKernel, type CustomKernel, type Kernel, type KernelArgument, type KernelExtent } from "./kernel.js";
 export { KernelError, type KernelSource } from "./kernelCompiler.js";
+export { linearGelu } from "./linearGelu.js";
 export { Generator, manualSeed, getRngState, setRngState } from "./random.js";
 export { setNumThreads, getNumThreads, retainFreedMemory, memory, cudaDeviceCount, version } from "./runtime.js";
 export { camelCase } from "./schema.js";
