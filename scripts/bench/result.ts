@@ -6,7 +6,7 @@ import { version as libtorchVersion } from "../../lib/torch/index.js";
 export interface BenchmarkResult {
   name: string;
   date: string;
-  machine: { cpu: string; cores: number; memoryGiB: number; system: string; capability: string; gpu?: string; gpuMemoryGiB?: number; matrixProductTflops?: number };
+  machine: { cpu: string; cores: number; memoryGiB: number; system: string; capability: string; gpu?: string; gpuMemoryGiB?: number; matrixProductTflops?: number | Record<string, number> };
   versions: Record<string, string>;
   settings: Record<string, unknown>;
   ratios: Record<string, number>;
