@@ -1,8 +1,9 @@
 // Linear layers of float32 on the CPU by oneDNN's matrix product in place of MKL's, which libtorch
-// takes for them: on an AMD processor MKL has no kernel of its own for AVX-512, and is half as fast.
+// takes for them: on an AMD processor MKL has no kernel of its own for AVX-512, and is half as
+// fast.
 //
-// It is aten::linear itself that is overridden, so whatever calls it, and whatever observes it, goes
-// on as before. What does not qualify goes libtorch's own way.
+// It is aten::linear itself that is overridden, so whatever calls it, and whatever observes it,
+// goes on as before. What does not qualify goes libtorch's own way.
 #include "linear.h"
 
 #include <ATen/ATen.h>
@@ -35,8 +36,7 @@ using Pointwise = at::Tensor(const at::Tensor&, const at::Tensor&, const std::op
 // mkldnn::_linear_pointwise, which takes ordinary tensors; libtorch has it where it has oneDNN.
 const std::optional<c10::TypedOperatorHandle<Pointwise>>& oneDnn() {
   static const auto found = []() -> std::optional<c10::TypedOperatorHandle<Pointwise>> {
-    const auto handle =
-        c10::Dispatcher::singleton().findSchema({"mkldnn::_linear_pointwise", ""});
+    const auto handle = c10::Dispatcher::singleton().findSchema({"mkldnn::_linear_pointwise", ""});
     if (!handle) return std::nullopt;
     return handle->typed<Pointwise>();
   }();
@@ -62,8 +62,8 @@ class Linear : public torch::autograd::Function<Linear> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& weight,
                             const std::optional<at::Tensor>& bias) {
     // What no gradient needs is not kept.
-    context->save_for_backward({weight.requires_grad() ? x : at::Tensor(),
-                                x.requires_grad() ? weight : at::Tensor()});
+    context->save_for_backward(
+        {weight.requires_grad() ? x : at::Tensor(), x.requires_grad() ? weight : at::Tensor()});
     context->saved_data["bias"] = bias.has_value() && bias->defined();
     return product(x, weight, bias);
   }
@@ -109,8 +109,8 @@ bool qualifies(const at::Tensor& x, const at::Tensor& weight,
 at::Tensor linear(const at::Tensor& x, const at::Tensor& weight,
                   const std::optional<at::Tensor>& bias) {
   if (!qualifies(x, weight, bias)) return at::native::linear(x, weight, bias);
-  const bool isLearned = x.requires_grad() || weight.requires_grad() ||
-                         (bias.has_value() && bias->requires_grad());
+  const bool isLearned =
+      x.requires_grad() || weight.requires_grad() || (bias.has_value() && bias->requires_grad());
   if (isLearned && at::GradMode::is_enabled()) return Linear::apply(x, weight, bias);
   return product(x, weight, bias);
 }
