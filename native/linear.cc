@@ -49,11 +49,15 @@ at::Tensor product(const at::Tensor& x, const at::Tensor& w, const std::optional
   return oneDnn()->call(x, w, bias, activation, c10::List<std::optional<at::Scalar>>(), "none");
 }
 
-// gᵀ x of g [n, out] and x [n, in]. oneDNN's product takes its first factor row by row, so one of
-// the two is turned over first: the narrower, which is sooner done. Rows that do not lie side by
-// side it multiplies one number at a time.
+// gᵀ x of g [n, out] and x [n, in]. oneDNN's product takes its first factor row by row, so g is
+// turned over first, or else x and then the result: whichever is less to move. Rows that do not lie
+// side by side it multiplies one number at a time.
 at::Tensor weightGradient(const at::Tensor& g, const at::Tensor& x) {
-  if (g.size(1) <= x.size(1)) return product(g.t().contiguous(), x.contiguous().t(), {});
+  const int64_t rows = g.size(0);
+  const int64_t out = g.size(1);
+  const int64_t in = x.size(1);
+  if (rows * out <= rows * in + in * out)
+    return product(g.t().contiguous(), x.contiguous().t(), {});
   return product(x.t().contiguous(), g.contiguous().t(), {}).t();
 }
 
