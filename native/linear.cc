@@ -81,12 +81,13 @@ class Linear : public torch::autograd::Function<Linear> {
     if (!g.defined()) return result;
     const at::Tensor rows = g.reshape({-1, g.size(-1)});
     const bool again = at::GradMode::is_enabled();  // by operators that have a gradient themselves
-    if (context->needs_input_grad(0)) {
-      result[0] = again ? g.matmul(weight) : product(g, weight.t(), {});
-    }
+    // First, as what it turns over is then free for the others.
     if (context->needs_input_grad(1)) {
       const at::Tensor inputs = x.reshape({-1, x.size(-1)});
       result[1] = again ? rows.t().mm(inputs) : weightGradient(rows, inputs);
+    }
+    if (context->needs_input_grad(0)) {
+      result[0] = again ? g.matmul(weight) : product(g, weight.t(), {});
     }
     const bool hasBias = context->saved_data["bias"].toBool();
     if (hasBias && context->needs_input_grad(2)) result[2] = rows.sum(0);
