@@ -60,6 +60,8 @@ export interface Native {
   setCustomBackward(callback: (context: object, call: number, gradients: number[], needed: boolean[]) => void): void;
   /** For tests: every backward pass in another thread than JavaScript's. */
   runBackwardElsewhere(always: boolean): boolean;
+  // Linear layers by oneDNN (linear.cc)
+  linearGelu(x: number, weight: number, bias: number): number;
   // Threads, devices, random numbers (runtime.cc)
   versions(): { built: string; config: string; capability: string };
   cudaDeviceCount(): number;

@@ -1,5 +1,6 @@
 #include "environment.h"
 #include "kernel.h"
+#include "linear.h"
 
 NAPI_MODULE_INIT() {
   moco::keepSmallBlocks();
@@ -20,5 +21,6 @@ NAPI_MODULE_INIT() {
   moco::registerReducer(env, exports);
   moco::registerSyncBatchNorm(env, exports);
   moco::registerKernel(env, exports);
+  moco::registerLinear(env, exports);
   return exports;
 }

@@ -14,6 +14,7 @@
 #include <climits>
 
 #include "environment.h"
+#include "linear.h"
 
 namespace moco {
 namespace {
@@ -66,6 +67,8 @@ napi_value setBackendFlag(napi_env env, napi_callback_info info) {
       context.setSDPUseMemEfficient(on);
     } else if (name == "cudnnAttention") {
       context.setSDPUseCuDNN(on);
+    } else if (name == "oneDnnLinear") {
+      setOneDnnLinear(on);
     } else {
       throw std::invalid_argument("there is no backend flag " + name);
     }

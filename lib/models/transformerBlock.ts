@@ -1,4 +1,4 @@
-import { dropPath, GELU, init, LayerNorm, Linear, Module } from "../nn/index.js";
+import { dropPath, init, LayerNorm, Linear, Module } from "../nn/index.js";
 import * as torch from "../torch/index.js";
 import type { Tensor } from "../torch/index.js";
 
@@ -66,7 +66,6 @@ export class Attention extends Module {
 /** Two linear layers with GELU between them: `[..., D]` to `[..., D]`. */
 export class Mlp extends Module {
   readonly fc1: Linear;
-  readonly act = new GELU();
   readonly fc2: Linear;
 
   constructor(dim: number, hiddenDim: number) {
@@ -76,7 +75,7 @@ export class Mlp extends Module {
   }
 
   forward(x: Tensor): Tensor {
-    return this.fc2.forward(this.act.forward(this.fc1.forward(x)));
+    return this.fc2.forward(this.fc1.forwardGelu(x));
   }
 }
 

@@ -18,4 +18,9 @@ export class Linear extends Module {
   forward(x: Tensor): Tensor {
     return torch.linear(x, this.weight, this.bias);
   }
+
+  /** GELU of `forward`: without gradient, where that is possible, in one pass. */
+  forwardGelu(x: Tensor): Tensor {
+    return torch.linearGelu(x, this.weight, this.bias);
+  }
 }

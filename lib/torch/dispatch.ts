@@ -289,6 +289,11 @@ export function observeOperators<T>(observe: OperatorObserver, fn: () => T): T {
   }
 }
 
+/** Shows the observer, where there is one, what is computed by no operator of libtorch's. Internal. */
+export function showObserver(...call: Parameters<OperatorObserver>): void {
+  observer?.(...call);
+}
+
 /** The operator of an ATen name (`layer_norm`) as a function; it is looked up at the first call. */
 export function bind(name: string): OperatorFunction {
   let operator: Operator | undefined;

@@ -21,6 +21,7 @@ export { gradcheck, gradgradcheck, GradcheckError, type Checked, type GradcheckO
 export { recordGraph, recordingStream, type RecordedGraph } from "./graph.js";
 export { compileKernel, type Kernel, type KernelArgument, type KernelExtent } from "./kernel.js";
 export { KernelError, type KernelSource } from "./kernelCompiler.js";
+export { linearGelu } from "./linearGelu.js";
 export { Generator, manualSeed, getRngState, setRngState } from "./random.js";
 export { setNumThreads, getNumThreads, retainFreedMemory, memory, cudaDeviceCount, version } from "./runtime.js";
 export { camelCase } from "./schema.js";

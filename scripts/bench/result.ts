@@ -7,7 +7,7 @@ import { BenchmarkError } from "./benchmarkError.js";
 export interface BenchmarkResult {
   name: string;
   date: string;
-  machine: { cpu: string; cores: number; memoryGiB: number; system: string; capability: string; gpu?: string; gpuMemoryGiB?: number; matrixProductTflops?: number };
+  machine: { cpu: string; cores: number; memoryGiB: number; system: string; capability: string; gpu?: string; gpuMemoryGiB?: number; matrixProductTflops?: number | Record<string, number> };
   versions: Record<string, string>;
   settings: Record<string, unknown>;
   ratios: Record<string, number>;

@@ -6,8 +6,6 @@ import { describeRun, type BenchmarkOptions, type BenchmarkResult } from "./resu
 import { median, pairedRatio } from "./spread.js";
 
 const networks = ["vit_small", "resnet50", "vit_conv_small"] as const;
-/** Beside `torch.compile` too, which takes a minute or two to compile. */
-const compiledNetworks: readonly string[] = ["vit_small", "resnet50"];
 
 type Side = "ours" | "upstream" | "tuned" | "compiled";
 
@@ -18,7 +16,7 @@ const MEANINGS: Record<string, string> = {
   PeakMemoryOverTuned: "x that one's peak memory",
   TimeOverCompiled: "x that one's time with torch.compile",
   PeakMemoryOverCompiled: "x that one's peak memory with torch.compile",
-  Mfu: "of the matrix product's FLOP/s",
+  Mfu: "of the FLOP/s of the faster library's matrix product",
 };
 
 /**
@@ -34,21 +32,21 @@ export async function benchmarkStep(options: BenchmarkOptions): Promise<Benchmar
   const meanings: Record<string, string> = {};
   const raw: Record<string, unknown> = {};
   const start = peersOf("step", "python", options, "pretraining");
-  let matrixProductTflops = NaN;
+  let matrixProductTflops: Record<string, number> | null = null;
   for (const arch of chosen) {
     const settings: TrainingSettings = {
       ...recipeOf(arch), batch, imageSize: arch.startsWith("vit") ? 224 : imageSize, mlpDim: 4096, device: "cpu", precision: "fp32", threads, workers: 1,
       folder: null,
     };
     const python = (side: Side): Peer => start.python({ args: [side, JSON.stringify(settings), upstream], threads });
-    const isCompiled = options.compile !== false && (options.only !== undefined || compiledNetworks.includes(arch));
     const peers: Partial<Record<Side, Peer>> = { ours: start.ours({ args: [JSON.stringify(settings)], threads }), upstream: python("upstream"), tuned: python("tuned") };
-    if (isCompiled) peers.compiled = python("compiled");
+    if (options.compile !== false) peers.compiled = python("compiled");
     const sides = Object.keys(peers) as Side[];
     try {
-      if (Number.isNaN(matrixProductTflops)) {
-        matrixProductTflops = (await peers.tuned!.ask<{ tflops: number }>(JSON.stringify({ product: true }))).tflops;
-        say(`float32 matrix product: ${(1000 * matrixProductTflops).toFixed(0)} GFLOP/s`);
+      if (matrixProductTflops === null) {
+        matrixProductTflops = await peers.tuned!.ask<Record<string, number>>(JSON.stringify({ product: true }));
+        const each = Object.entries(matrixProductTflops).map(([library, tflops]) => `${library} ${(1000 * tflops).toFixed(0)}`);
+        say(`float32 matrix product, GFLOP/s: ${each.join(", ")}`);
       }
       const request: StepsRequest = { views: "synthetic", steps: 1 };
       const answers = await interleave(sides, { rounds }, async (side, round) => {
@@ -68,7 +66,7 @@ export async function benchmarkStep(options: BenchmarkOptions): Promise<Benchmar
         note(`PeakMemory${suffix}`, peak("ours") / peak(side));
       }
       const gflop = gflopPerImage[arch];
-      if (gflop !== undefined && settings.imageSize === 224) note("Mfu", (batch * gflop) / 1000 / median(seconds("ours")) / matrixProductTflops);
+      if (gflop !== undefined && settings.imageSize === 224) note("Mfu", (batch * gflop) / 1000 / median(seconds("ours")) / Math.max(...Object.values(matrixProductTflops)));
       const each = <T>(make: (side: Side) => T): Record<string, T> => Object.fromEntries(sides.map((side) => [side, make(side)]));
       raw[arch] = { seconds: each(seconds), peakBytes: each(peak) };
     } finally {
@@ -76,7 +74,7 @@ export async function benchmarkStep(options: BenchmarkOptions): Promise<Benchmar
     }
   }
   const described = describeRun("step", options.python, { batch, imageSize, threads, rounds, recipes: chosen.map(recipeOf), gflopPerImage });
-  return { ...described, machine: { ...described.machine, matrixProductTflops }, ratios, meanings, raw };
+  return { ...described, machine: { ...described.machine, matrixProductTflops: matrixProductTflops ?? {} }, ratios, meanings, raw };
 }
 
 function chosenNetworks({ only, quick }: BenchmarkOptions): readonly string[] {

@@ -68,14 +68,17 @@ class Tuned:
 
 
 def matrix_product_tflops(threads, n=4096, times=5):
-    """TFLOP/s of a large float32 product of random numbers: what the arithmetic of a step is held against."""
+    """TFLOP/s of a large float32 product of random numbers, by each library that libtorch has for it: what the arithmetic of a step is held against.
+    PyTorch's own products are MKL's, its convolutions oneDNN's."""
     import time
 
     torch.set_num_threads(threads)
     a, b = torch.randn(n, n), torch.randn(n, n)
-    seconds = []
+    products = {"mkl": lambda: a @ b, "oneDnn": lambda: torch.ops.mkldnn._linear_pointwise(a, b, None, "none", [], "")}
+    seconds = {name: [] for name in products}
     for _ in range(times + 1):
-        start = time.perf_counter()
-        a @ b
-        seconds.append(time.perf_counter() - start)
-    return 2 * n**3 / sorted(seconds[1:])[times // 2] / 1e12
+        for name, product in products.items():
+            start = time.perf_counter()
+            product()
+            seconds[name].append(time.perf_counter() - start)
+    return {name: 2 * n**3 / sorted(each[1:])[times // 2] / 1e12 for name, each in seconds.items()}
