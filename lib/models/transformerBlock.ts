@@ -29,7 +29,8 @@ export class Attention extends Module {
   forwardFirst(x: Tensor): Tensor {
     const { dim } = this;
     const { weight, bias } = this.qkv;
-    const first = x.narrow(1, 0, 1); // [N, 1, D]
+    // Together in memory: for rows that lie apart libtorch's product depends, in its rounding, on whether the weights are learned.
+    const first = x.narrow(1, 0, 1).contiguous(); // [N, 1, D]
     const q = torch.linear(first, weight.narrow(0, 0, dim), bias && bias.narrow(0, 0, dim)); // [N, 1, D]
     const keysAndValues = torch.linear(x, weight.narrow(0, dim, 2 * dim), bias && bias.narrow(0, dim, 2 * dim)); // [N, T, 2D]
     const [k, v] = keysAndValues.chunk(2, -1) as [Tensor, Tensor];
@@ -46,7 +47,7 @@ export class Attention extends Module {
     const { dim } = this;
     const { weight, bias } = this.qkv;
     const [ofQueries, ofKeys] = [0, dim].map((at) => [weight.narrow(0, at, dim), bias && bias.narrow(0, at, dim)] as const);
-    const q = torch.linear(x.narrow(1, 0, queries), ...ofQueries!); // [N, Q, D]
+    const q = torch.linear(x.narrow(1, 0, queries).contiguous(), ...ofQueries!); // [N, Q, D]
     const k = torch.linear(x, ...ofKeys!); // [N, T, D]
     return this.#heads(q).matmul(this.#heads(k).transpose(-2, -1)).div(Math.sqrt(dim / this.numHeads)).softmax(-1);
   }
