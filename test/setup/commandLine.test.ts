@@ -50,7 +50,7 @@ test("doctor gives for each thing missing the command that mends it", () => {
   expect(status).toBe(1);
   const { ready, checks } = JSON.parse(stdout) as Diagnosis;
   expect(ready).toBe(false);
-  expect(checks.map(({ name }) => name)).toEqual(["node", "libtorch", "addon", "devices", "cache", "python", "compiler", "cmake"]);
+  expect(checks.map(({ name }) => name)).toEqual(["node", "cache", "libtorch", "addon", "devices", "python", "compiler", "cmake"]);
   expect(checks.find(({ name }) => name === "libtorch")).toMatchObject({ status: "missing", fix: "npx moco setup" });
   for (const each of checks) if (each.status !== "ok") expect(each.fix).toBeTruthy();
   const bare = moco(["doctor"], { PATH: folder });
