@@ -20,20 +20,6 @@ std::vector<at::Tensor> tensorsOf(napi_env env, napi_value slots) {
   return tensors;
 }
 
-// As `guarded`, for what runs a backward pass: an error that JavaScript threw in it comes out as it
-// was.
-template <typename Body>
-napi_value guardedPass(napi_env env, Body&& body) {
-  return guarded(env, [&]() -> napi_value {
-    try {
-      return body();
-    } catch (const JavaScriptFailure& failure) {
-      failure.throwIn(env);
-      return nullptr;
-    }
-  });
-}
-
 // backward(outputs, gradients, retainGraph, createGraph)
 napi_value backward(napi_env env, napi_callback_info info) {
   return guardedPass(env, [&]() -> napi_value {

@@ -54,6 +54,20 @@ class JavaScriptFailure : public std::exception {
   std::shared_ptr<napi_ref> error;  // null where JavaScript was told to end
 };
 
+// As `guarded`, for what runs a backward pass: an error that JavaScript threw in it comes out as it
+// was.
+template <typename Body>
+napi_value guardedPass(napi_env env, Body&& body) {
+  return guarded(env, [&]() -> napi_value {
+    try {
+      return body();
+    } catch (const JavaScriptFailure& failure) {
+      failure.throwIn(env);
+      return nullptr;
+    }
+  });
+}
+
 // Runs a backward pass in a callback from JavaScript: where nodes can call JavaScript.
 template <typename Pass>
 void runBackwardPass(Environment& environment, Pass&& pass) {

@@ -11,6 +11,7 @@
 
 #include <algorithm>
 
+#include "customFunction.h"
 #include "environment.h"
 
 namespace moco {
@@ -195,7 +196,7 @@ napi_value toJavaScript(napi_env env, Environment& environment, const c10::IValu
 // one tensor, whose slot is then the buffer's first number, or one of its arguments.
 // Among several, a return that is one of the arguments (in-place, out=) comes back as null.
 napi_value call(napi_env env, napi_callback_info info) {
-  return guarded(env, [&]() -> napi_value {
+  return guardedPass(env, [&]() -> napi_value {
     Environment& environment = Environment::of(env);
     auto& calls = environment.activity->calls;
     calls.store(calls.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
@@ -260,8 +261,11 @@ napi_value schemas(napi_env env, napi_callback_info) {
 // others, some of which may be views.
 std::optional<c10::DispatchKeySet> layersForGradients(const c10::OperatorHandle& handle) {
   const c10::FunctionSchema& schema = handle.schema();
-  if (schema.name() == "aten::_make_dual")
-    return std::nullopt;  // refused by autograd's kernel only
+  const std::string& name = schema.name();
+  // What these do, or refuse, only autograd's kernels know.
+  if (name.rfind("aten::_make_dual", 0) == 0 || name.rfind("aten::_fw_primal", 0) == 0) {
+    return std::nullopt;
+  }
   bool isView = false;
   for (const c10::Argument& each : schema.arguments()) {
     if (each.alias_info() == nullptr) continue;

@@ -10,6 +10,7 @@
 #include <c10/core/Stream.h>
 #include <napi.h>
 
+#include <deque>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -56,7 +57,8 @@ class Environment {
   std::vector<at::Tensor> tensors;
   std::vector<int> freeSlots;
   std::vector<at::Generator> generators;
-  std::vector<Operator> operators;
+  // A deque, as a call holds on to its operator while JavaScript inside it may resolve others.
+  std::deque<Operator> operators;
   std::unordered_map<std::string, int> operatorIds;
   std::vector<std::unique_ptr<c10::InferenceMode>> inferenceModes;
   std::vector<c10::Stream> streams;

@@ -25,6 +25,7 @@ using torch::autograd::variable_list;
 
 // libtorch's choice of kernels is one for the process, and so is this.
 std::atomic<bool> enabled{false};
+std::atomic<bool> chosen{false};
 
 // Multiplications below which setting up oneDNN's product costs more than it gains.
 constexpr int64_t kLeastWork = 1 << 20;
@@ -80,9 +81,10 @@ class Linear : public torch::autograd::Function<Linear> {
     const variable_list saved = context->get_saved_variables();
     const at::Tensor& x = saved[0];
     const at::Tensor& weight = saved[1];
-    const at::Tensor& g = gradients[0];
     variable_list result(3);
-    if (!g.defined()) return result;
+    if (!gradients[0].defined()) return result;
+    const at::Tensor g =
+        gradients[0].layout() == at::kStrided ? gradients[0] : gradients[0].to_dense();
     const at::Tensor rows = g.reshape({-1, g.size(-1)});
     const bool again = at::GradMode::is_enabled();  // by operators that have a gradient themselves
     // First, as what it turns over is then free for the others.
@@ -103,10 +105,18 @@ bool isPlain(const at::Tensor& t) {
   return t.scalar_type() == at::kFloat && t.layout() == at::kStrided && t.is_cpu();
 }
 
+// Whether rows or columns are numbers side by side that do not overlap others: oneDNN refuses some
+// other strides, and multiplies the rest one number at a time.
+bool isMatrix(const at::Tensor& t) {
+  return t.is_contiguous() || (t.stride(1) == 1 && t.stride(0) >= t.size(1)) ||
+         (t.stride(0) == 1 && t.stride(1) >= t.size(0));
+}
+
 bool qualifies(const at::Tensor& x, const at::Tensor& weight,
                const std::optional<at::Tensor>& bias) {
   if (!enabled.load(std::memory_order_relaxed) || !oneDnn()) return false;
   if (!isPlain(x) || !isPlain(weight) || x.dim() < 2 || weight.dim() != 2) return false;
+  if (!isMatrix(weight)) return false;
   if (bias.has_value() && bias->defined() &&
       !(isPlain(*bias) && bias->is_contiguous() && bias->dim() == 1 &&
         bias->size(0) == weight.size(0))) {
@@ -116,8 +126,15 @@ bool qualifies(const at::Tensor& x, const at::Tensor& weight,
   return x.numel() / x.size(-1) >= kLeastRows && x.numel() * weight.size(0) >= kLeastWork;
 }
 
+// Below autograd: nothing is recorded there, whatever requires a gradient.
 at::Tensor linear(const at::Tensor& x, const at::Tensor& weight,
                   const std::optional<at::Tensor>& bias) {
+  if (!qualifies(x, weight, bias)) return at::native::linear(x, weight, bias);
+  return product(x, weight, bias);
+}
+
+at::Tensor differentiableLinear(const at::Tensor& x, const at::Tensor& weight,
+                                const std::optional<at::Tensor>& bias) {
   if (!qualifies(x, weight, bias)) return at::native::linear(x, weight, bias);
   const bool isLearned =
       x.requires_grad() || weight.requires_grad() || (bias.has_value() && bias->requires_grad());
@@ -145,11 +162,18 @@ napi_value linearGelu(napi_env env, napi_callback_info info) {
 }
 
 TORCH_LIBRARY_IMPL(aten, CPU, library) { library.impl("linear", linear); }
-TORCH_LIBRARY_IMPL(aten, AutogradCPU, library) { library.impl("linear", linear); }
+TORCH_LIBRARY_IMPL(aten, AutogradCPU, library) { library.impl("linear", differentiableLinear); }
 
 }  // namespace
 
-void setOneDnnLinear(bool on) { enabled = on; }
+void setOneDnnLinear(bool on) {
+  chosen = true;
+  enabled = on;
+}
+
+void setOneDnnLinearDefault(bool on) {
+  if (!chosen.exchange(true)) enabled = on;
+}
 
 void registerLinear(napi_env env, napi_value exports) {
   define(env, exports, "linearGelu", linearGelu);

@@ -69,6 +69,8 @@ napi_value setBackendFlag(napi_env env, napi_callback_info info) {
       context.setSDPUseCuDNN(on);
     } else if (name == "oneDnnLinear") {
       setOneDnnLinear(on);
+    } else if (name == "oneDnnLinearDefault") {
+      setOneDnnLinearDefault(on);
     } else {
       throw std::invalid_argument("there is no backend flag " + name);
     }

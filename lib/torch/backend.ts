@@ -32,8 +32,11 @@ export function setBackendFlags(flags: BackendFlags): void {
   for (const [name, on] of Object.entries(flags)) if (on !== undefined) native.setBackendFlag(name, on as boolean);
 }
 
-// By what the processor is, not by a measurement: two runs of one seed have the same bits.
-setBackendFlags({ oneDnnLinear: native.versions().capability === "AVX512" && cpus()[0]?.model.includes("AMD") === true });
+/** By what the processor is, not by a measurement: two runs of one seed have the same bits. Internal. */
+export const oneDnnLinearDefault = native.versions().capability === "AVX512" && cpus()[0]?.model.includes("AMD") === true;
+
+// A worker thread that loads the library later leaves alone what was chosen before.
+native.setBackendFlag("oneDnnLinearDefault", oneDnnLinearDefault);
 
 /** Memory of a device in bytes: in tensors, and held by libtorch for them, each now and at most since {@link resetPeakDeviceMemory}. */
 export interface DeviceMemory {

@@ -100,7 +100,9 @@ class Overload {
     try {
       result = callEncoded(this.id, given);
     } catch (error) {
-      throw new TorchError(`${this.schema.fullName}: ${(error as Error).message}\n  called as ${this.describeCall(args, count, keywords)}`);
+      // In a backward pass inside the operator anything can have been thrown.
+      const message = (error as Partial<Error> | null)?.message ?? String(error);
+      throw new TorchError(`${this.schema.fullName}: ${message}\n  called as ${this.describeCall(args, count, keywords)}`, { cause: error });
     }
     if (this.aliasOf >= 0) {
       return argumentValue(declared[this.aliasOf] as BoundArgument, this.aliasOf, args, count, keywords);

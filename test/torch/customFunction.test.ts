@@ -276,3 +276,35 @@ test("a pass inside an operator's call leaves the call's arguments alone", () =>
     expect(valuesOf(x.grad)).toEqual([4]);
   });
 });
+
+test("a pass inside an operator's call may use operators for the first time", () => {
+  torch.scope(() => {
+    const x = leaf(2);
+    const curious = torch.customFunction({
+      name: "curious",
+      forward: (_, input: Tensor) => input.mul(3),
+      backward(_, gradient) {
+        // Enough of them to move what the addon knows of operators, were it in one piece of memory.
+        for (const [name, overloads] of Object.entries(native.overloads())) {
+          if (name.startsWith("special_")) for (const overload of overloads) native.resolve(`aten::${name}`, overload);
+        }
+        return [gradient.mul(3)];
+      },
+    });
+    expect(torch.op("_backward")(curious(x), [x])).toBeUndefined();
+    expect(valuesOf(x.grad)).toEqual([3]);
+  });
+});
+
+test("what is thrown in a pass inside an operator's call is told by the call's error", () => {
+  torch.scope(() => {
+    const x = leaf(2);
+    const thrown = new RangeError("its own words");
+    const failing = torch.customFunction({ name: "failing", forward: (_, input: Tensor) => input.mul(3), backward() { throw thrown; } });
+    expect(() => torch.op("_backward")(failing(x), [x])).toThrow(expect.objectContaining({
+      name: "TorchError", message: expect.stringContaining("_backward: its own words") as unknown, cause: thrown,
+    }));
+    expect(x.grad).toBeNull();
+    expect(valuesOf(x.mul(2))).toEqual([4]);
+  });
+});

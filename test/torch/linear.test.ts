@@ -2,13 +2,16 @@
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import * as torch from "../../lib/torch/index.js";
 import type { Tensor } from "../../lib/torch/index.js";
+import { oneDnnLinearDefault } from "../../lib/torch/backend.js";
 import { expectNoTensorsLeft } from "../support/tensorsLeft.js";
+import { library, program } from "./program.js";
 
 expectNoTensorsLeft();
 
 beforeAll(() => torch.setBackendFlags({ oneDnnLinear: true }));
-afterAll(() => torch.setBackendFlags({ oneDnnLinear: false })); // the next file sets its own default
+afterAll(() => torch.setBackendFlags({ oneDnnLinear: oneDnnLinearDefault }));
 
+const hasOneDnn = torch.version().config.includes("USE_MKLDNN=ON");
 const IN = 160;
 const OUT = 224;
 
@@ -61,7 +64,6 @@ describe("linear by oneDNN", () => {
     });
   });
 
-  const hasOneDnn = torch.version().config.includes("USE_MKLDNN=ON");
   (hasOneDnn ? test : test.skip)("it is what multiplies", () => {
     torch.scope(() => {
       const y = torch.linear(learned(300, IN), learned(OUT, IN), learned(OUT));
@@ -98,6 +100,46 @@ describe("linear by oneDNN", () => {
       expect(difference(found, expected)).toBeLessThan(2e-6);
       expect(difference(tokens.grad as Tensor, reference.x.grad as Tensor)).toBeLessThan(4e-6);
       expect(difference(weight.grad as Tensor, reference.weight.grad as Tensor)).toBeLessThan(4e-6);
+    });
+  });
+
+  test("of weights whose rows overlap, or are one row", () => {
+    torch.manualSeed(7);
+    torch.scope(() => {
+      for (const strides of [[1, 1], [0, 1], [1, 0]]) {
+        const made = { x: learned(300, IN), weight: learned(OUT + IN), bias: null };
+        const reference = exact(made);
+        const found = torch.linear(made.x, torch.asStrided(made.weight, [OUT, IN], strides));
+        const expected = torch.linear(reference.x, torch.asStrided(reference.weight, [OUT, IN], strides));
+        const gradient = torch.randn([300, OUT]);
+        found.backward(gradient);
+        expected.backward(gradient.to("float64"));
+        expect(difference(found, expected)).toBeLessThan(2e-6);
+        expect(difference(made.x.grad as Tensor, reference.x.grad as Tensor)).toBeLessThan(4e-6);
+        expect(difference(made.weight.grad as Tensor, reference.weight.grad as Tensor)).toBeLessThan(4e-6);
+      }
+    });
+  });
+
+  test("of a sparse gradient", () => {
+    torch.manualSeed(8);
+    torch.scope(() => {
+      const gradients = [true, false].map((sparse) => {
+        torch.manualSeed(9);
+        const [x, weight, bias, gradient] = [learned(300, IN), learned(OUT, IN), learned(OUT), torch.randn([300, OUT])];
+        torch.linear(x, weight, bias).backward(sparse ? (torch.op("to_sparse")(gradient) as Tensor) : gradient);
+        return [x.grad, weight.grad, bias.grad] as Tensor[];
+      }) as [Tensor[], Tensor[]];
+      gradients[0].forEach((gradient, i) => expect(torch.equal(gradient, gradients[1][i] as Tensor)).toBe(true));
+    });
+  });
+
+  test.each(["x", "weight"] as const)("%s that changed since is refused by backward", (name) => {
+    torch.scope(() => {
+      const made = { x: learned(300, IN), weight: learned(OUT, IN) };
+      const y = torch.linear(made.x, made.weight);
+      torch.noGrad(() => made[name].add_(1));
+      expect(() => y.sum().backward()).toThrow(/modified by an inplace operation/);
     });
   });
 
@@ -140,6 +182,17 @@ describe("linear by oneDNN", () => {
     });
   });
 });
+
+test.each([true, false])("a thread that loads the library later leaves the choice alone (oneDNN: %s)", async (oneDnnLinear) => {
+  const out = await program(`
+    import { Worker } from "node:worker_threads";
+    torch.setBackendFlags({ oneDnnLinear: ${oneDnnLinear} });
+    const worker = new Worker('import("${library}")', { eval: true });
+    await new Promise((resolve, reject) => worker.once("exit", resolve).once("error", reject));
+    console.log(torch.linear(torch.ones([300, ${IN}]), torch.ones([${OUT}, ${IN}]).requiresGrad_()).gradFn);
+  `);
+  expect(/^Addmm|^Mm/.test(out)).toBe(!(oneDnnLinear && hasOneDnn));
+}, 60_000);
 
 describe("linearGelu", () => {
   test.each([true, false])("is GELU of the linear layer, with and without gradient (oneDNN: %s)", (oneDnnLinear) => {

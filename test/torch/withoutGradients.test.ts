@@ -55,3 +55,10 @@ test("without gradients what needs one is a constant, and with them again it is 
     expect(values.requiresGrad).toBe(true);
   });
 });
+
+test("operators that only autograd's kernels know stay with them", () => {
+  torch.scope(() => {
+    const x = torch.ones([2]);
+    expect((torch.inferenceMode(() => torch.op("_fw_primal_copy")(x, 0)) as Tensor).toArray()).toEqual([1, 1]);
+  });
+});
