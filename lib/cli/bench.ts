@@ -3,7 +3,7 @@ import { ensureReady } from "../setup/index.js";
 import { UsageError } from "./usageError.js";
 import { wholeFrom } from "./numberOption.js";
 
-const NAMES = ["checkpoint", "data", "distributed", "end2end", "micro-batch", "ops", "plan", "scale", "serve", "step", "step-gpu", "watch"] as const;
+const NAMES = ["checkpoint", "data", "distributed", "end2end", "functions", "micro-batch", "ops", "plan", "scale", "serve", "step", "step-gpu", "watch"] as const;
 const REDRAW = "chart";
 
 interface Flags {

@@ -8,6 +8,7 @@ export const benchmarks: Readonly<Record<string, Benchmark>> = {
   data: async (options) => (await import("./data.js")).benchmarkData(options),
   distributed: async (options) => (await import("./distributed.js")).benchmarkDistributed(options),
   end2end: async (options) => (await import("./end2end.js")).benchmarkEndToEnd(options),
+  functions: async (options) => (await import("./functions.js")).benchmarkFunctions(options),
   "micro-batch": async (options) => (await import("./microBatch.js")).benchmarkMicroBatch(options),
   ops: async (options) => (await import("./ops.js")).benchmarkOperators(options),
   plan: async (options) => (await import("./plan.js")).benchmarkPlan(options),

@@ -3,6 +3,7 @@ import { presentCheckpoint } from "./checkpoint.js";
 import { presentData } from "./data.js";
 import { presentDistributed } from "./distributed.js";
 import { presentEndToEnd } from "./endToEnd.js";
+import { presentFunctions } from "./functions.js";
 import { presentMicroBatch } from "./microBatch.js";
 import { presentOperators } from "./ops.js";
 import { presentPlan } from "./plan.js";
@@ -17,7 +18,7 @@ import { presentWatch } from "./watch.js";
 /** By a result's name. */
 const presentations: Readonly<Record<string, (result: BenchmarkResult) => Presentation>> = {
   checkpoint: presentCheckpoint, data: presentData, distributed: presentDistributed, end2end: presentEndToEnd, "end2end-gpu": presentEndToEnd,
-  "micro-batch": presentMicroBatch, ops: presentOperators, plan: presentPlan, "pretrain-gpu": presentPretrainGpu, scale: presentScale,
+  functions: presentFunctions, "micro-batch": presentMicroBatch, ops: presentOperators, plan: presentPlan, "pretrain-gpu": presentPretrainGpu, scale: presentScale,
   serve: presentServe, step: presentStep, "step-gpu": presentStepGpu, watch: presentWatch,
 };
 
