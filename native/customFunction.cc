@@ -280,9 +280,14 @@ napi_value recordFunction(napi_env env, napi_callback_info info) {
     for (const at::Tensor& tensor : tensorsAt(environment, toInts(env, arguments[6]))) {
       nonDifferentiable.insert(tensor.unsafeGetTensorImpl());
     }
-    const auto isInput = [&](const at::Tensor& tensor) {
-      return std::any_of(inputs.begin(), inputs.end(),
-                         [&](const at::Tensor& each) { return each.is_same(tensor); });
+    // An input, or a view of what an input is or views, which needs a gradient because that does.
+    const auto isOfInput = [&](const at::Tensor& tensor) {
+      const bool isView = tensor.is_view() && !tensor.grad_fn();
+      return std::any_of(inputs.begin(), inputs.end(), [&](const at::Tensor& each) {
+        return each.is_same(tensor) ||
+               (isView && each.defined() &&
+                tensor._base().is_same(each.is_view() ? each._base() : each));
+      });
     };
     for (size_t i = 0; i < inputs.size(); i++) {
       if (versions.at(i) >= 0 && static_cast<int64_t>(inputs[i]._version()) != versions[i]) {
@@ -291,7 +296,7 @@ napi_value recordFunction(napi_env env, napi_callback_info info) {
       }
     }
     for (size_t i = 0; i < outputs.size(); i++) {
-      if (outputs[i].requires_grad() && !isInput(outputs[i])) {
+      if (outputs[i].requires_grad() && !isOfInput(outputs[i])) {
         throw std::invalid_argument("output " + std::to_string(i) +
                                     " belongs to another graph; give detach() of it, or make it an "
                                     "input of the function");

@@ -308,3 +308,24 @@ test("what is thrown in a pass inside an operator's call is told by the call's e
     expect(valuesOf(x.mul(2))).toEqual([4]);
   });
 });
+
+test("an output may be a view of an input, and is not to be changed in place", () => {
+  torch.scope(() => {
+    const first = torch.customFunction({
+      name: "first",
+      forward: (_, x: Tensor) => x.narrow(0, 0, 1),
+      backward: (_, gradient) => [torch.cat([gradient.mul(3), torch.zerosLike(gradient)]) as Tensor],
+    });
+    for (const through of [(x: Tensor): Tensor => x, (x: Tensor): Tensor => x.mul(1), (x: Tensor): Tensor => x.view([2])]) {
+      const x = leaf(5, 7);
+      const y = first(through(x));
+      expect([valuesOf(y), y.gradFn]).toEqual([[5], "firstBackward"]);
+      y.sum().backward();
+      expect(valuesOf(x.grad)).toEqual([3, 0]);
+      expect(() => y.mul_(2)).toThrow(/is a view and is being modified inplace/);
+    }
+    const other = leaf(1, 2);
+    const foreign = torch.customFunction({ name: "foreign", forward: (_, __: Tensor) => other.narrow(0, 0, 1), backward: (_, gradient) => [gradient] });
+    expect(() => foreign(leaf(1))).toThrow(/belongs to another graph/);
+  });
+});
