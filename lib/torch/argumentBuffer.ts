@@ -8,7 +8,6 @@ export function argumentBuffer(): Float64Array {
   return buffer;
 }
 
-
 /** Makes room for at least `length` numbers; what was written stays. */
 export function growArgumentBuffer(length: number): Float64Array {
   const grown = new Float64Array(native.argumentBuffer(2 ** Math.ceil(Math.log2(length))));

@@ -8,6 +8,7 @@ import type { FunctionContext, Tensor } from "../../lib/torch/index.js";
 import { expectNoTensorsLeft } from "../support/tensorsLeft.js";
 import { makeCube } from "../torch/cubeKernels.js";
 import { fusedReferences } from "../torch/fusedReferences.js";
+import { square, squareThatLooks } from "../torch/ownFunctions.js";
 import { gpu, onGpu } from "./onGpu.js";
 
 expectNoTensorsLeft();
@@ -15,27 +16,12 @@ expectNoTensorsLeft();
 const leaf = (shape: number[]): Tensor => torch.randn(shape, { device: gpu }).requiresGrad_();
 const difference = (a: Tensor, b: Tensor): number => torch.scope(() => a.sub(b).abs().max().item());
 
-/** `x * x`; `look` is called in backward. */
-const square = (look: (gradient: Tensor, x: Tensor) => void = () => undefined) => torch.customFunction({
-  name: "square",
-  forward(context: FunctionContext<[x: Tensor]>, x: Tensor) {
-    context.saveForBackward(x);
-    return x.mul(x);
-  },
-  backward(context, gradient) {
-    const [x] = context.saved;
-    look(gradient, x);
-    return [gradient.mul(x).mul(2)];
-  },
-});
-
 onGpu("a function of one's own on a GPU", () => {
   test("has the gradient that it was given, again and again", () => {
     torch.scope(() => {
       const x = leaf([1000]);
-      const own = square();
       for (let round = 0; round < 200; round++) {
-        torch.scope(() => own(own(x)).sum().backward());
+        torch.scope(() => square(square(x)).sum().backward());
         expect(difference(x.grad!, x.detach().pow(3).mul(4))).toBeLessThan(1e-3);
         x.grad = null;
       }
@@ -45,8 +31,8 @@ onGpu("a function of one's own on a GPU", () => {
   test("gradcheck, first and second derivatives", () => {
     torch.scope(() => {
       const x = torch.tensor([0.5, -1, 2], undefined, { dtype: "float64" }).to({ device: gpu, copy: true }).requiresGrad_();
-      torch.gradcheck(square(), [x]);
-      torch.gradgradcheck(square(), [x]);
+      torch.gradcheck(square, [x]);
+      torch.gradgradcheck(square, [x]);
     });
   });
 
@@ -54,7 +40,7 @@ onGpu("a function of one's own on a GPU", () => {
     torch.scope(() => {
       const side = torch.newStream(gpu);
       let seen: torch.Stream | undefined;
-      const own = square(() => {
+      const own = squareThatLooks(() => {
         seen = torch.currentStream(gpu);
       });
       const x = leaf([1 << 20]);
@@ -73,7 +59,7 @@ onGpu("a function of one's own on a GPU", () => {
     torch.scope(() => {
       const mine = new RangeError("mine");
       let throws = true;
-      const own = square(() => {
+      const own = squareThatLooks(() => {
         if (throws) throw mine;
       });
       const x = leaf([8]);
@@ -94,7 +80,6 @@ onGpu("a function of one's own on a GPU", () => {
 
   test("a pass inside its backward needs the thread that waits, and gets it", () => {
     torch.scope(() => {
-      const inner = square();
       const outer = torch.customFunction({
         name: "outer",
         forward(context: FunctionContext<[x: Tensor]>, x: Tensor) {
@@ -103,7 +88,7 @@ onGpu("a function of one's own on a GPU", () => {
         },
         backward(context, gradient) {
           const x = context.saved[0].detach().requiresGrad_();
-          return [torch.grad(torch.enableGrad(() => inner(x.mul(1))), x, { gradOutputs: [gradient] })[0]!];
+          return [torch.grad(torch.enableGrad(() => square(x.mul(1))), x, { gradOutputs: [gradient] })[0]!];
         },
       });
       const x = leaf([100]);
@@ -114,18 +99,16 @@ onGpu("a function of one's own on a GPU", () => {
 
   test("parts of a graph on the CPU and on the GPU", () => {
     torch.scope(() => {
-      const own = square();
       const x = torch.randn([10]).requiresGrad_();
-      own(own(own(x).to(gpu)).to("cpu")).sum().backward();
+      square(square(square(x).to(gpu)).to("cpu")).sum().backward();
       expect(difference(x.grad!, x.detach().pow(7).mul(8))).toBeLessThan(1e-2);
     });
   });
 
   test("in a recorded graph forward and backward are launched as one, equal to the last bit", () => {
     torch.scope(() => {
-      const own = square();
       const [x, w] = [torch.randn([64, 32], { device: gpu }), leaf([32, 16])];
-      const work = (): Tensor[] => [torch.grad(own(x.matmul(w)).relu().sum(), w)[0]!];
+      const work = (): Tensor[] => [torch.grad(square(x.matmul(w)).relu().sum(), w)[0]!];
       torch.withStream(torch.recordingStream(gpu), () => torch.scope(() => void work()));
       using graph = torch.recordGraph(gpu, work);
       for (let round = 0; round < 3; round++) {
@@ -140,7 +123,7 @@ onGpu("a function of one's own on a GPU", () => {
     torch.scope(() => {
       const mine = new RangeError("mine");
       let throws = true;
-      const own = square(() => {
+      const own = squareThatLooks(() => {
         if (throws) throw mine;
       });
       const x = leaf([16]);

@@ -1,8 +1,8 @@
 import * as torch from "../../lib/torch/index.js";
 import type { FunctionContext, Tensor } from "../../lib/torch/index.js";
 
-/** `x * x`, for the tests of functions of one's own. */
-export const square = torch.customFunction({
+/** `x * x`; `look` is called in backward. */
+export const squareThatLooks = (look: (gradient: Tensor, x: Tensor) => void) => torch.customFunction({
   name: "square",
   forward(context: FunctionContext<[x: Tensor]>, x: Tensor) {
     context.saveForBackward(x);
@@ -10,9 +10,13 @@ export const square = torch.customFunction({
   },
   backward(context, gradient) {
     const [x] = context.saved;
+    look(gradient, x);
     return [gradient.mul(x).mul(2)];
   },
 });
+
+/** `x * x`, for the tests of functions of one's own. */
+export const square = squareThatLooks(() => undefined);
 
 export const leaf = (...values: number[]): Tensor => torch.tensor(values, undefined, { dtype: "float64", requiresGrad: true });
 

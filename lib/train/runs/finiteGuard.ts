@@ -150,15 +150,14 @@ export class FiniteGuard {
       const norms = gradients.length === 0 ? torch.zeros([0], { device }) : tensorNorms(gradients).to(device);
       // The 2-norm of the weights, because it is read 15 times faster than the largest magnitude.
       const whole = torch.stack([output.detach(), torch.linalgVectorNorm(norms), totalNorm(this.#parameters).to(device)]);
-      return torch.cat([whole, norms, ...further.map((each) => each.to(device).reshape([-1]))]);
+      return inOneRow([whole, norms, ...further], device);
     }));
   }
 
   /** Sends {@link numbers} on their way, and further ones with them, while the gradients are there. */
   findings(numbers: Tensor, further: readonly Tensor[] = []): Findings {
     const names = this.#names.filter((_, i) => this.#parameters[i]!.grad !== null);
-    return torch.noGrad(() => torch.scope(() =>
-      new Findings(further.length === 0 ? numbers : torch.cat([numbers, ...further.map((each) => each.to(numbers.device).reshape([-1]))]), names)));
+    return torch.noGrad(() => torch.scope(() => new Findings(further.length === 0 ? numbers : inOneRow([numbers, ...further], numbers.device), names)));
   }
 
   /**
@@ -223,4 +222,9 @@ export class FiniteGuard {
     causes.push("a starting checkpoint whose weights were about to diverge already: resume from an earlier one");
     return causes;
   }
+}
+
+/** Numbers of no or one dimension, for one read. */
+function inOneRow(numbers: readonly Tensor[], device: string): Tensor {
+  return torch.cat(numbers.map((each) => each.to(device).reshape([-1])));
 }
